@@ -1,0 +1,1 @@
+"""The REST API: Gradient's, and hale's own beside it."""

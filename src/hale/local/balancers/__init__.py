@@ -1,0 +1,1 @@
+"""Balancers: what carries traffic to replicas."""

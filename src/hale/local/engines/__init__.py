@@ -1,0 +1,1 @@
+"""Engines: what starts and stops replicas."""
