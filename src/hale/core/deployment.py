@@ -102,7 +102,8 @@ class Template:
 class Desired:
     """What a deployment should be right now; `replicas` is 0 when disabled or deleted.
 
-    `since` is when this was asked for: the start of the progress deadline. `password` protects the endpoint.
+    `since` is when this was asked for: the start of the progress deadline. `password` protects the
+    endpoint. `reason` is why there are to be fewer replicas, where scaling is not it.
     """
 
     deployment: Deployment
@@ -112,3 +113,4 @@ class Desired:
     strategy: Strategy = field(default_factory=Strategy)
     since: float = 0.0
     password: str | None = None
+    reason: str = ""

@@ -1,0 +1,249 @@
+"""What to do about one deployment, from what is wanted and what is known. Pure.
+
+The answer depends on the present alone: a wake that is lost or doubled, or a process that was killed
+half-way, changes nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hale.core.deployment import Desired, Template
+from hale.core.event import Event, Level
+from hale.core.lifecycle import Facts, retire, settle
+from hale.core.replica import LEAVING, RUNNING, Phase, Replica
+from hale.core.rollout import plan_rollout
+from hale.core.words import duration
+
+KEPT = 10
+"""Replicas of a deployment that are remembered after their end, with their logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Start this attempt of the replica."""
+
+    replica: Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Tell when the replica has no more requests under way; it gets no new ones already."""
+
+    replica: Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the replica, by force after `grace` seconds."""
+
+    replica: Replica
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Drop what is kept of a replica that ended long ago."""
+
+    replica: Replica
+
+
+Action = Launch | Drain | Stop | Forget
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What has become of the newest revision; None: not yet."""
+
+    applied_at: float | None = None
+    healthy_at: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`replicas` are all of the deployment from now on; at `wake_at` time alone changes something."""
+
+    replicas: tuple[Replica, ...]
+    actions: tuple[Action, ...] = ()
+    events: tuple[Event, ...] = ()
+    marks: Marks = Marks()
+    wake_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is known: `replicas` with the `facts` about each, and the newest revision's `marks`.
+
+    `templates` has that of every replica by its key. `new_id` names a new replica.
+    """
+
+    replicas: Sequence[Replica]
+    facts: Mapping[str, Facts]
+    templates: Mapping[str, Template]
+    marks: Marks
+    new_id: Callable[[], str] = field(repr=False)
+
+
+def reconcile(desired: Desired, observed: Observed, now: float) -> Plan:
+    """Settle every replica, then take one step of the rollout, then say what that asks for."""
+    events: list[Event] = []
+    replicas: list[Replica] = []
+    for replica in observed.replicas:
+        facts = observed.facts.get(replica.id, Facts())
+        settled, happened = settle(replica, observed.templates[replica.template], facts, now)
+        replicas.append(settled)
+        events.extend(happened)
+    replicas = _roll(desired, observed, replicas, events, now)
+    replicas = [_relabelled(replica, desired) for replica in replicas]
+    marks = _mark(desired, replicas, observed.marks, events, now)
+    actions = [action for replica in replicas if (action := _action(replica, observed))]
+    actions.extend(_forgettable(replicas))
+    return Plan(
+        tuple(replicas),
+        tuple(actions),
+        tuple(events),
+        marks,
+        _wake_at(desired, replicas, marks, observed, now),
+    )
+
+
+def _roll(
+    desired: Desired, observed: Observed, replicas: list[Replica], events: list[Event], now: float
+) -> list[Replica]:
+    staying = [r for r in replicas if r.phase is not Phase.STOPPED and r.phase not in LEAVING]
+    restarting = [r for r in replicas if r.phase in LEAVING and not r.retired]
+    rollout = plan_rollout([*staying, *restarting], desired.template.key, desired.replicas, desired.strategy)
+    reasons = {r.id: f"replaced by revision {desired.revision}" for r in rollout.replaced}
+    reasons |= {r.id: _surplus_reason(desired) for r in rollout.surplus}
+    if desired.replicas == 0:
+        reasons = dict.fromkeys(reasons, _surplus_reason(desired))
+    rolled: list[Replica] = []
+    for replica in replicas:
+        if replica.id not in reasons:
+            rolled.append(replica)
+            continue
+        retired, event = retire(replica, observed.templates[replica.template], reasons[replica.id], now)
+        rolled.append(retired)
+        events.append(event)
+    for _ in range(rollout.add):
+        created = Replica(
+            id=observed.new_id(),
+            deployment_id=desired.deployment.id,
+            revision=desired.revision,
+            template=desired.template.key,
+            created_at=now,
+            since=now,
+        )
+        rolled.append(created)
+        events.append(
+            Event(
+                now,
+                "replica.created",
+                f"created for revision {desired.revision}",
+                desired.deployment.id,
+                desired.revision,
+                created.id,
+                created.attempt,
+                state="pending",
+            )
+        )
+    return rolled
+
+
+def _surplus_reason(desired: Desired) -> str:
+    if desired.reason:
+        return desired.reason
+    return f"scaled to {desired.replicas}"
+
+
+def _relabelled(replica: Replica, desired: Desired) -> Replica:
+    """A kept replica belongs to the newest revision that it is alike with."""
+    same = replica.template == desired.template.key and replica.phase is not Phase.STOPPED
+    if same and replica.revision != desired.revision:
+        return replace(replica, revision=desired.revision)
+    return replica
+
+
+def _mark(
+    desired: Desired, replicas: Sequence[Replica], marks: Marks, events: list[Event], now: float
+) -> Marks:
+    deployment = desired.deployment
+    if marks.applied_at is None:
+        marks = replace(marks, applied_at=now)
+    ready = sum(r.phase is Phase.READY and r.template == desired.template.key for r in replicas)
+    if marks.healthy_at is None and 0 < desired.replicas <= ready:
+        marks = replace(marks, healthy_at=now, error=None)
+        text = f"revision {desired.revision} is healthy: {ready} of {desired.replicas} replicas ready"
+        events.append(Event(now, "revision.healthy", text, deployment.id, desired.revision))
+    deadline = _deadline(desired, replicas, marks)
+    if deadline is not None and marks.error is None and now >= deadline:
+        text = (
+            f"revision {desired.revision} is not healthy after "
+            f"{duration(desired.strategy.progress_deadline)} without progress: "
+            f"{ready} of {desired.replicas} replicas ready"
+        )
+        if any(r.phase is Phase.READY and r.template != desired.template.key for r in replicas):
+            text += "; the replicas before it keep serving"
+        marks = replace(marks, error=text)
+        events.append(
+            Event(now, "revision.failed", text, deployment.id, desired.revision, level=Level.WARNING)
+        )
+    return marks
+
+
+def _deadline(desired: Desired, replicas: Sequence[Replica], marks: Marks) -> float | None:
+    """When the revision counts as failed, unless another of its replicas becomes ready before."""
+    if marks.healthy_at is not None or marks.error is not None or desired.replicas == 0:
+        return None
+    firsts = [
+        r.first_ready_at
+        for r in replicas
+        if r.template == desired.template.key and r.first_ready_at is not None
+    ]
+    return max([desired.since, *firsts]) + desired.strategy.progress_deadline
+
+
+def _action(replica: Replica, observed: Observed) -> Action | None:
+    match replica.phase:
+        case Phase.PENDING:
+            return Launch(replica)
+        case Phase.DRAINING:
+            return Drain(replica)
+        case Phase.STOPPING:
+            return Stop(replica, observed.templates[replica.template].grace)
+        case Phase.STOPPED if _still_runs(observed.facts.get(replica.id)):
+            # It was retired while it was being started.
+            return Stop(replica, observed.templates[replica.template].grace)
+        case _:
+            return None
+
+
+def _still_runs(facts: Facts | None) -> bool:
+    return facts is not None and facts.run is not None and facts.run.exited_at is None
+
+
+def _forgettable(replicas: Sequence[Replica]) -> list[Forget]:
+    ended = sorted(
+        (r for r in replicas if r.phase is Phase.STOPPED), key=lambda r: r.finished_at or 0.0, reverse=True
+    )
+    return [Forget(replica) for replica in ended[KEPT:]]
+
+
+def _wake_at(
+    desired: Desired, replicas: Sequence[Replica], marks: Marks, observed: Observed, now: float
+) -> float | None:
+    times = [r.due_at for r in replicas if r.phase is Phase.BACKOFF and r.due_at is not None]
+    times += [r.drain_until for r in replicas if r.phase is Phase.DRAINING and r.drain_until is not None]
+    deadline = _deadline(desired, replicas, marks)
+    if deadline is not None:
+        times.append(deadline)
+    return min(times) if times else None
+
+
+def serving(replicas: Sequence[Replica]) -> bool:
+    return any(replica.phase is Phase.READY for replica in replicas)
+
+
+def held(replica: Replica) -> bool:
+    """The balancer knows this replica's place: it runs, with or without traffic."""
+    return replica.phase in RUNNING

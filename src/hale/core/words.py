@@ -1,0 +1,44 @@
+"""Plain words for durations, outcomes and ends. Pure."""
+
+import signal
+
+from hale.core.probe import ProbeResult
+
+_SHOWN = 120
+"""Characters of an answer that a sentence carries."""
+
+
+def duration(seconds: float) -> str:
+    """`4 ms`, `1.2 s`, `14 s`, `5 min`, `2.5 h`: short, never more exact than useful."""
+    if seconds < 0.9995:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s".replace(".0 s", " s")
+    if seconds < 119.5:
+        return f"{seconds:.0f} s"
+    if seconds < 7170:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h".replace(".0 h", " h")
+
+
+def outcome(result: ProbeResult) -> str:
+    """`503 in 4 ms: "Readiness check failed."`, or why there was no answer."""
+    said = result.detail.strip()
+    if len(said) > _SHOWN:
+        said = said[: _SHOWN - 1] + "…"
+    if result.status is None:
+        return said or ("ok" if result.ok else "no answer")
+    text = f"{result.status} in {duration(result.latency)}"
+    return f'{text}: "{said}"' if said else text
+
+
+def ending(code: int | None) -> str:
+    """How a process ended: `exited with code 1`, `ended by SIGKILL`."""
+    if code is None:
+        return "ended, its exit code is not known"
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"ended by signal {-code}"
