@@ -10,6 +10,7 @@ from typing import Protocol
 
 from hale.core.deployment import Deployment, Project, Revision, Template
 from hale.core.event import Event
+from hale.core.outlook import Next
 from hale.core.probe import Health, ProbeKind
 from hale.core.replica import Replica
 
@@ -220,15 +221,6 @@ class Store(Protocol):
 
 
 # --- Platform -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Next:
-    """What happens next to a replica, in words (`reason`) and when (`at`)."""
-
-    action: str
-    at: float | None
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
