@@ -150,9 +150,10 @@ def _ended_by_sigterm() -> Iterator[None]:
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     """Fetch the model, for as long as it takes: whether that is too long is for the startup check to say."""
-    settings = Settings()
-    load_status.bucket = Bucket(settings.s3_bucket, settings.s3_timeout)
     with _ended_by_sigterm():
+        settings = Settings()
+        load_status.bucket = Bucket(settings.s3_bucket, settings.s3_timeout)
+        log.info("fetching %s from the bucket %s", settings.model_key, settings.s3_bucket)
         while load_status.model is None:
             try:
                 body = await load_status.bucket.read(settings.model_key)
