@@ -1,0 +1,257 @@
+"""The composition root: builds the adapters, owns lifetimes and signals; nobody else names an adapter."""
+
+import asyncio
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from hale.api.app import create_app
+from hale.clock import Clock
+from hale.errors import ConflictError, HaleError, RefusedError
+from hale.local.balancers.haproxy import HaproxyBalancer
+from hale.local.checks import Checker
+from hale.local.engines.process import ProcessEngine
+from hale.local.platform import LocalPlatform
+from hale.settings import Address, Settings
+from hale.store.sqlite import SqliteStore
+
+log = logging.getLogger(__name__)
+
+_LINGER = 1
+"""Seconds that answers under way get when the daemon ends."""
+
+
+def run(settings: Settings, *, started: Callable[[Settings], None] = lambda settings: None) -> int:
+    """Serve until a signal; returns the exit code. Replicas and gateway outlive it, unless told otherwise."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    with _prepared(settings) as prepared, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(serve(prepared, started))
+        except* HaleError as group:
+            raise _first(group) from None
+    return 0
+
+
+def _first(group: BaseExceptionGroup[HaleError]) -> HaleError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, HaleError):
+        raise error
+    return error
+
+
+async def serve(settings: Settings, started: Callable[[Settings], None]) -> None:
+    """Run until a signal: everything opened here is closed here, in reverse."""
+    clock = Clock.start()
+    token = _token(settings.token)
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(_listening(settings.api))
+        store = await stack.enter_async_context(SqliteStore.open(settings.database))
+        engine = await stack.enter_async_context(
+            ProcessEngine(settings.replicas, clock, ignore_images=settings.engine == "process")
+        )
+        balancer = await stack.enter_async_context(
+            HaproxyBalancer(settings.gateway_dir, settings.gateway, clock)
+        )
+        bound = replace(settings, api=_bound(listener), gateway=balancer.address)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        checker = await stack.enter_async_context(Checker(clock, engine))
+        platform = LocalPlatform(
+            store,
+            engine,
+            balancer,
+            checker.begin,
+            clock,
+            gateway=bound.gateway,
+            domain=bound.domain,
+            folder=settings.data / "work",
+        )
+        ending, going_down = asyncio.Event(), asyncio.Event()
+        with _signals(ending):
+            adopted = asyncio.Event()
+            platform_task = group.create_task(platform.run(adopted.set))
+            await adopted.wait()
+            app = create_app(
+                store=store,
+                platform=platform,
+                settings=bound,
+                clock=clock,
+                token=token,
+                down=going_down.set,
+            )
+            async with _answering(app, listener, group), _announced(bound):
+                started(bound)
+                log.info("hale serves %s, its API is at http://%s/v1", bound.gateway, bound.api)
+                await _either(group, ending, going_down)
+                if going_down.is_set() and not ending.is_set():
+                    await _go_down(group, platform, engine, ending)
+            platform_task.cancel()
+
+
+async def _either(group: asyncio.TaskGroup, *events: asyncio.Event) -> None:
+    tasks = [group.create_task(event.wait()) for event in events]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+async def _go_down(
+    group: asyncio.TaskGroup, platform: LocalPlatform, engine: ProcessEngine, ending: asyncio.Event
+) -> None:
+    """End replicas and gateway; a signal breaks it off and leaves the rest running."""
+    down = group.create_task(platform.down())
+    waiting = group.create_task(ending.wait())
+    await asyncio.wait({down, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not down.done():
+        down.cancel()
+        return
+    await engine.shutdown()
+
+
+@contextmanager
+def _signals(ending: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: signals are this module's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def _answering(app: FastAPI, listener: socket.socket, group: asyncio.TaskGroup) -> AsyncIterator[None]:
+    """The API answers inside this block."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        http="h11",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=_LINGER,
+    )
+    server = _Server(config)
+    task = group.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.wait({task})
+
+
+@contextmanager
+def _prepared(settings: Settings) -> Iterator[Settings]:
+    """The data folder, made if need be, ours alone while this lasts."""
+    folder = settings.data.absolute()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RefusedError(
+            f"cannot serve from {folder}: {error.strerror}", hint="name a folder of yours with --data"
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(
+                f"cannot serve from {folder}: another hale serves from it",
+                hint="use it, end it with `hale down`, or name another folder with --data",
+            ) from None
+        yield replace(settings, data=folder)
+    finally:
+        os.close(descriptor)
+
+
+def _token(path: Path) -> str:
+    """The API's token, made at the first start; only its owner can read it."""
+    try:
+        known = path.read_text().strip()
+        if known:
+            return known
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise RefusedError(f"cannot read the token in {path}: {error.strerror}") from error
+    token = secrets.token_urlsafe(32)
+    _write(path, token + "\n")
+    return token
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing, for its owner alone."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RefusedError(f"cannot write {path}: {error.strerror}") from error
+
+
+@asynccontextmanager
+async def _announced(settings: Settings) -> AsyncIterator[None]:
+    """Where the command line finds the API: a file that is there as long as it answers."""
+    path = settings.data / "api"
+    _write(path, f"{settings.api}\n")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _listening(address: Address) -> Iterator[socket.socket]:
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise RefusedError(f"cannot listen on {address} for the API: {error.strerror}") from error
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(place)
+            listener.listen(128)
+        except OSError as error:
+            raise ConflictError(
+                f"cannot listen on {address} for the API: {error.strerror}",
+                hint="is another hale running? name another address with --api",
+            ) from error
+        yield listener
+
+
+def _bound(listener: socket.socket) -> Address:
+    host, port = listener.getsockname()[:2]
+    return Address(host, port)

@@ -1,0 +1,85 @@
+"""From what the Store holds to what a deployment should be: compiled once per revision."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from hale.core.deployment import Deployment, Desired, Revision, Strategy, Template
+from hale.spec import compile as compiled
+from hale.spec.schema import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    template: Template
+    replicas: int
+    enabled: bool
+    strategy: Strategy
+    password: str | None
+
+
+@lru_cache(maxsize=512)
+def _compile(document: str, default_workdir: str | None) -> _Compiled:
+    spec = Spec.from_document(document)
+    return _Compiled(
+        compiled.template(spec, restarts=0, default_workdir=default_workdir),
+        compiled.replicas(spec),
+        spec.enabled is not False,
+        compiled.strategy(spec),
+        compiled.password(spec),
+    )
+
+
+def _restarted(template: Template, restarts: int) -> Template:
+    """The same, for another round of replicas."""
+    return replace(template, key=f"{template.key}.{restarts}")
+
+
+def template_of(revision: Revision, deployment: Deployment, workdir: Path | None = None) -> Template:
+    """The template of the revision's replicas today."""
+    default = str(workdir) if workdir is not None else None
+    return _restarted(_compile(revision.document, default).template, deployment.restarts)
+
+
+def templates_of(
+    revisions: Sequence[Revision], keys: Sequence[str], workdir: Path | None = None
+) -> Mapping[str, Template]:
+    """The templates behind these keys, as far as a revision still has them."""
+    default = str(workdir) if workdir is not None else None
+    plain = {c.template.key: c.template for r in revisions if (c := _compile(r.document, default))}
+    found = {}
+    for key in keys:
+        base, _, restarts = key.rpartition(".")
+        if base in plain:
+            found[key] = _restarted(plain[base], int(restarts))
+    return found
+
+
+def desired_of(
+    deployment: Deployment,
+    newest: Revision,
+    *,
+    down: bool = False,
+    not_before: float = 0.0,
+    workdir: Path | None = None,
+) -> Desired:
+    """What the deployment should be now; nothing runs when it is deleted, disabled or hale goes down."""
+    known = _compile(newest.document, str(workdir) if workdir is not None else None)
+    reason = ""
+    if down:
+        reason = "hale goes down"
+    elif deployment.deleted_at is not None:
+        reason = "the deployment is deleted"
+    elif not known.enabled:
+        reason = "the deployment is disabled"
+    return Desired(
+        deployment=deployment,
+        revision=newest.number,
+        template=_restarted(known.template, deployment.restarts),
+        replicas=0 if reason else known.replicas,
+        strategy=known.strategy,
+        since=max(newest.created_at, not_before),
+        password=known.password,
+        reason=reason,
+    )

@@ -1,0 +1,138 @@
+"""Performs the actions of plans, each in a task of its own, once at a time; tells of the outcome.
+
+What an action finds goes back as a fact (`Outcomes`) and a wake: what follows from it is decided there.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from hale.core.deployment import Deployment, Template
+from hale.core.reconcile import Action, Drain, Forget, Launch, Stop
+from hale.core.replica import Replica
+from hale.errors import EngineError, HaleError
+from hale.local.managed import server_id
+from hale.ports import Balancer, Engine, Instance
+from hale.ports import Launch as EngineLaunch
+
+log = logging.getLogger(__name__)
+
+_DRAIN_POLL = 0.05
+_RETRY = 1.0
+_STRAY_GRACE = 10.0
+
+
+class Outcomes(Protocol):
+    """What became of actions. Each call may lead to another turn of the deployment."""
+
+    def launched(self, replica: Replica, instance: Instance) -> None: ...
+    def refused(self, replica: Replica, why: str) -> None: ...
+    def drained(self, replica: Replica) -> None: ...
+    def stopped(self, replica: Replica) -> None: ...
+    def troubled(self, replica: Replica, why: str) -> None: ...
+    async def forgotten(self, replica: Replica) -> None: ...
+
+
+class Executor:
+    """`perform` returns at once; the same action asked for again while it is under way is one action."""
+
+    def __init__(
+        self, engine: Engine, balancer: Balancer, outcomes: Outcomes, group: asyncio.TaskGroup
+    ) -> None:
+        self._engine = engine
+        self._balancer = balancer
+        self._outcomes = outcomes
+        self._group = group
+        self._under_way: set[tuple[type[Action], str, int]] = set()
+        self._draining: dict[str, Replica] = {}
+
+    def perform(self, action: Action, deployment: Deployment, template: Template) -> None:
+        match action:
+            case Launch(replica):
+                self._begin(action, lambda: self._launch(replica, deployment, template))
+            case Drain(replica):
+                self._drain(replica)
+            case Stop(replica, grace):
+                self._begin(action, lambda: self._stop(replica, grace))
+            case Forget(replica):
+                self._begin(action, lambda: self._forget(replica))
+
+    def end_stray(self, replica_id: str) -> None:
+        """End and forget what belongs to no deployment."""
+        self._group.create_task(self._end_stray(replica_id))
+
+    async def _end_stray(self, replica_id: str) -> None:
+        try:
+            await self._engine.stop(replica_id, grace=_STRAY_GRACE)
+            await self._engine.remove(replica_id)
+        except HaleError as error:
+            log.warning("%s", error.message)
+
+    def _begin(self, action: Action, do: Callable[[], Awaitable[None]]) -> None:
+        key = (type(action), action.replica.id, action.replica.attempt)
+        if key not in self._under_way:
+            self._under_way.add(key)
+            self._group.create_task(self._carry_out(action, key, do))
+
+    async def _carry_out(
+        self, action: Action, key: tuple[type[Action], str, int], do: Callable[[], Awaitable[None]]
+    ) -> None:
+        doing = f"{type(action).__name__.lower()} replica {action.replica.id}"
+        try:
+            await do()
+        except HaleError as error:
+            await self._troubled(action.replica, error.message, key)
+        except Exception:
+            log.exception("cannot %s", doing)
+            await self._troubled(action.replica, f"cannot {doing}: see the log of hale", key)
+        finally:
+            self._under_way.discard(key)
+
+    async def _troubled(self, replica: Replica, why: str, key: tuple[type[Action], str, int]) -> None:
+        """Leave a pause before the next turn asks for the same again."""
+        await asyncio.sleep(_RETRY)
+        self._under_way.discard(key)
+        self._outcomes.troubled(replica, why)
+
+    async def _launch(self, replica: Replica, deployment: Deployment, template: Template) -> None:
+        launch = EngineLaunch(
+            replica.id, replica.attempt, deployment.id, deployment.slug, replica.revision, template
+        )
+        try:
+            instance = await self._engine.start(launch)
+        except EngineError as error:
+            self._outcomes.refused(replica, error.message)
+        else:
+            self._outcomes.launched(replica, instance)
+
+    async def _stop(self, replica: Replica, grace: float) -> None:
+        await self._engine.stop(replica.id, grace=grace)
+        self._outcomes.stopped(replica)
+
+    async def _forget(self, replica: Replica) -> None:
+        await self._engine.remove(replica.id)
+        await self._outcomes.forgotten(replica)
+
+    def _drain(self, replica: Replica) -> None:
+        """All that drain are asked about together."""
+        if not self._draining:
+            self._group.create_task(self._watch_draining())
+        self._draining[server_id(replica)] = replica
+
+    async def _watch_draining(self) -> None:
+        while self._draining:
+            # The order to send nothing more is on its way: requests that just came are counted, too.
+            await asyncio.sleep(_DRAIN_POLL)
+            try:
+                flights = await self._balancer.in_flight()
+            except HaleError as error:
+                log.warning("%s", error.message)
+                await asyncio.sleep(_RETRY)
+                continue
+            for server in [server for server in self._draining if not flights.get(server)]:
+                self._outcomes.drained(self._draining.pop(server))
+
+    def undrain(self, replica: Replica) -> None:
+        """It is gone, or out of patience: no more asking."""
+        self._draining.pop(server_id(replica), None)

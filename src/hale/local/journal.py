@@ -1,0 +1,121 @@
+"""What the platform remembers: replicas, marks of revisions and events follow into the Store.
+
+When the Store can't (a full disk), hale goes on without: health comes before memory. What could not
+be written stays here and is tried again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from hale.core.event import Event
+from hale.core.probe import Health, ProbeKind
+from hale.core.reconcile import Marks
+from hale.core.replica import Replica
+from hale.errors import HaleError
+from hale.ports import Store
+
+log = logging.getLogger(__name__)
+
+_PAUSE = 0.2
+"""Seconds that changes nobody waits for are collected."""
+_RETRY = 1.0
+_KEPT = 10_000
+"""Events that wait for a Store that can't."""
+
+Look = Callable[[str], tuple[Replica, Mapping[ProbeKind, Health]] | None]
+
+
+class Journal:
+    """Collects what changed; `flush` writes it. `look` gives a replica as it is, None if it is gone."""
+
+    def __init__(self, store: Store, look: Look, news: Callable[[], None]) -> None:
+        self._store = store
+        self._look = look
+        self._news = news
+        self._replicas: set[str] = set()
+        self._marks: dict[tuple[str, int], Marks] = {}
+        self._events: list[Event] = []
+        self._changed = asyncio.Event()
+        self._writing = asyncio.Lock()
+
+    def changed(self, replica_id: str) -> None:
+        self._replicas.add(replica_id)
+        self._changed.set()
+
+    def mark(self, deployment_id: str, revision: int, marks: Marks) -> None:
+        self._marks[deployment_id, revision] = marks
+        self._changed.set()
+
+    def tell(self, *events: Event) -> None:
+        self._events.extend(events)
+        del self._events[:-_KEPT]
+        self._changed.set()
+
+    def drop(self, deployment_id: str, replica_ids: Sequence[str]) -> None:
+        """Nothing of this deployment is to be written any more."""
+        self._replicas.difference_update(replica_ids)
+        self._marks = {key: marks for key, marks in self._marks.items() if key[0] != deployment_id}
+        self._events = [event for event in self._events if event.deployment_id != deployment_id]
+
+    async def run(self) -> None:
+        """Write what no turn has written, a little later, until cancelled."""
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(_PAUSE)
+            if not await self.flush():
+                await asyncio.sleep(_RETRY)
+
+    async def flush(self) -> bool:
+        """Write everything collected; False when the Store could not, and it will be tried again."""
+        async with self._writing:
+            self._changed.clear()
+            try:
+                await self._write_replicas()
+                await self._write_marks()
+                await self._write_events()
+            except HaleError as error:
+                log.warning("%s; going on, and trying again", error.message)
+                self._changed.set()
+                return False
+            return True
+
+    async def _write_replicas(self) -> None:
+        replica_ids, self._replicas = self._replicas, set()
+        states = [
+            state for replica_id in sorted(replica_ids) if (state := self._look(replica_id)) is not None
+        ]
+        try:
+            if states:
+                await self._store.put_replicas(states)
+        except BaseException:
+            self._replicas |= replica_ids
+            raise
+
+    async def _write_marks(self) -> None:
+        for key, marks in list(self._marks.items()):
+            deployment_id, number = key
+            for revision in await self._store.revisions(deployment_id):
+                if revision.number == number:
+                    await self._store.put_revision(
+                        replace(
+                            revision,
+                            applied_at=marks.applied_at,
+                            healthy_at=marks.healthy_at,
+                            error=marks.error,
+                        )
+                    )
+            if self._marks.get(key) == marks:
+                del self._marks[key]
+
+    async def _write_events(self) -> None:
+        events, self._events = self._events, []
+        if not events:
+            return
+        try:
+            await self._store.append(events)
+        except BaseException:
+            self._events = [*events, *self._events][-_KEPT:]
+            raise
+        self._news()

@@ -1,0 +1,113 @@
+"""What the controller holds of deployments and replicas in memory."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hale.core.deployment import Deployment, Desired, Template
+from hale.core.lifecycle import Facts, Run
+from hale.core.probe import Health, ProbeKind
+from hale.core.reconcile import Marks
+from hale.core.replica import RUNNING, Phase, Replica
+from hale.ports import Instance, Route, Server
+
+
+def server_id(replica: Replica) -> str:
+    """The balancer's name for this attempt: a new attempt is another place."""
+    return f"{replica.id}.{replica.attempt}"
+
+
+@dataclass(slots=True)
+class Managed:
+    """One deployment: what is wanted of it, and its replicas, those that ended too."""
+
+    deployment: Deployment
+    desired: Desired
+    marks: Marks
+    templates: dict[str, Template] = field(default_factory=dict)
+    replicas: dict[str, Replica] = field(default_factory=dict)
+    timer: asyncio.TimerHandle | None = None
+    serving: bool = False
+
+    def template(self, replica: Replica) -> Template:
+        return self.templates[replica.template]
+
+    @property
+    def over(self) -> bool:
+        return all(replica.phase is Phase.STOPPED for replica in self.replicas.values())
+
+
+@dataclass(slots=True)
+class World:
+    """Everything known: deployments, whose replica is whose, what the engine said last, outcomes of actions.
+
+    `refused` is why an attempt could not be started, `drained` are attempts without requests under way.
+    """
+
+    managed: dict[str, Managed] = field(default_factory=dict)
+    instances: dict[str, Instance] = field(default_factory=dict)
+    refused: dict[tuple[str, int], str] = field(default_factory=dict)
+    drained: set[tuple[str, int]] = field(default_factory=set)
+    owners: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        """Not one replica is left that is not over."""
+        return all(managed.over for managed in self.managed.values())
+
+    def adopt(self, replica: Replica) -> None:
+        """Take a replica over as the Store has it, unless its deployment is no more."""
+        managed = self.managed.get(replica.deployment_id)
+        if managed is not None:
+            managed.replicas[replica.id] = replica
+            managed.serving = managed.serving or replica.phase is Phase.READY
+            self.owners[replica.id] = replica.deployment_id
+
+    def strays(self) -> Sequence[str]:
+        """What the engine holds and no deployment knows."""
+        return [replica_id for replica_id in self.instances if replica_id not in self.owners]
+
+    def find(self, replica_id: str) -> tuple[Managed, Replica] | None:
+        managed = self.managed.get(self.owners.get(replica_id, ""))
+        replica = managed.replicas.get(replica_id) if managed else None
+        return (managed, replica) if managed and replica else None
+
+    def instance(self, replica: Replica) -> Instance | None:
+        """Where this attempt of the replica runs, if it does."""
+        instance = self.instances.get(replica.id)
+        return instance if instance is not None and instance.attempt == replica.attempt else None
+
+    def facts(self, replica: Replica, health: Mapping[ProbeKind, Health]) -> Facts:
+        instance = self.instances.get(replica.id)
+        run = None
+        if instance is not None:
+            run = Run(instance.attempt, instance.started_at, instance.exited_at, instance.exit_code)
+        key = (replica.id, replica.attempt)
+        return Facts(run, self.refused.get(key), health, drained=key in self.drained)
+
+    def forget(self, replica_id: str) -> None:
+        """Drop what is known of a replica that is no more."""
+        owner = self.managed.get(self.owners.pop(replica_id, ""))
+        if owner is not None:
+            owner.replicas.pop(replica_id, None)
+        self.instances.pop(replica_id, None)
+        self.settle_outcomes(replica_id)
+
+    def settle_outcomes(self, replica_id: str) -> None:
+        """Outcomes of attempts that are over say nothing about the next."""
+        self.refused = {key: why for key, why in self.refused.items() if key[0] != replica_id}
+        self.drained = {key for key in self.drained if key[0] != replica_id}
+
+    def servers(self, managed: Managed) -> Sequence[Server]:
+        """The places of the deployment's replicas that run, with traffic or without."""
+        servers = []
+        for replica in managed.replicas.values():
+            instance = self.instance(replica)
+            if replica.phase in RUNNING and instance is not None and instance.ports:
+                port = next(iter(instance.ports.values()))
+                ready = replica.phase is Phase.READY
+                servers.append(Server(server_id(replica), instance.address, port, ready))
+        return servers
+
+    def route(self, managed: Managed, hosts: tuple[str, ...]) -> Route:
+        return Route(managed.deployment.id, hosts, tuple(self.servers(managed)), managed.desired.password)
