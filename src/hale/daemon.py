@@ -77,7 +77,6 @@ async def serve(settings: Settings, started: Callable[[Settings], None]) -> None
             clock,
             gateway=bound.gateway,
             domain=bound.domain,
-            folder=settings.data / "work",
         )
         ending, going_down = asyncio.Event(), asyncio.Event()
         with _signals(ending):

@@ -113,7 +113,7 @@ def _roll(
     staying = [r for r in replicas if r.phase is not Phase.STOPPED and r.phase not in LEAVING]
     restarting = [r for r in replicas if r.phase in LEAVING and not r.retired]
     rollout = plan_rollout([*staying, *restarting], desired.template.key, desired.replicas, desired.strategy)
-    reasons = {r.id: f"replaced by revision {desired.revision}" for r in rollout.replaced}
+    reasons = {r.id: _replaced_reason(r, desired) for r in rollout.replaced}
     reasons |= {r.id: _surplus_reason(desired) for r in rollout.surplus}
     if desired.replicas == 0:
         reasons = dict.fromkeys(reasons, _surplus_reason(desired))
@@ -148,6 +148,12 @@ def _roll(
             )
         )
     return rolled
+
+
+def _replaced_reason(replica: Replica, desired: Desired) -> str:
+    if replica.revision == desired.revision:
+        return "a restart was asked for"
+    return f"replaced by revision {desired.revision}"
 
 
 def _surplus_reason(desired: Desired) -> str:

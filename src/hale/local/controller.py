@@ -10,7 +10,6 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from hale.clock import Clock
 from hale.core.deployment import Deployment, Template
@@ -39,8 +38,8 @@ _WATCHED = frozenset({Phase.STARTING, Phase.UNREADY, Phase.READY})
 class Controller:
     """Owns the replicas.
 
-    `hosts` gives the host names of a deployment's traffic, `workdir` the folder of one that names none;
-    `news` is called when there are new events in the Store.
+    `hosts` gives the host names of a deployment's traffic; `news` is called when there are new events in
+    the Store.
     """
 
     def __init__(
@@ -52,7 +51,6 @@ class Controller:
         clock: Clock,
         *,
         hosts: Callable[[Deployment], tuple[str, ...]],
-        workdir: Callable[[Deployment], Path | None],
         news: Callable[[], None],
     ) -> None:
         self._store = store
@@ -60,7 +58,6 @@ class Controller:
         self._balancer = balancer
         self._clock = clock
         self._hosts = hosts
-        self._workdir = workdir
         self._news = news
         self.world = World()
         self.prober = Prober(clock, begin, self.found)
@@ -193,13 +190,7 @@ class Controller:
             self._drop(deployment_id)
             return
         newest = revisions[0]
-        desired = desired_of(
-            deployment,
-            newest,
-            down=self._down,
-            not_before=self._started_at,
-            workdir=self._workdir(deployment),
-        )
+        desired = desired_of(deployment, newest, down=self._down, not_before=self._started_at)
         managed = self.world.managed.get(deployment_id)
         marks = Marks(newest.applied_at, newest.healthy_at, newest.error)
         if managed is None:
@@ -215,8 +206,7 @@ class Controller:
         if not missing:
             return
         revisions = await self._store.revisions(managed.deployment.id)
-        workdir = self._workdir(managed.deployment)
-        managed.templates.update(templates_of(revisions, sorted(missing), workdir))
+        managed.templates.update(templates_of(revisions, sorted(missing)))
         for key in missing - managed.templates.keys():
             log.warning("deployment %s: no revision has template %s", managed.deployment.id, key)
             managed.templates[key] = Template(key)

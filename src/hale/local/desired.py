@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 from hale.core.deployment import Deployment, Desired, Revision, Strategy, Template
 from hale.spec import compile as compiled
@@ -20,10 +19,10 @@ class _Compiled:
 
 
 @lru_cache(maxsize=512)
-def _compile(document: str, default_workdir: str | None) -> _Compiled:
+def _compile(document: str) -> _Compiled:
     spec = Spec.from_document(document)
     return _Compiled(
-        compiled.template(spec, restarts=0, default_workdir=default_workdir),
+        compiled.template(spec),
         compiled.replicas(spec),
         spec.enabled is not False,
         compiled.strategy(spec),
@@ -36,18 +35,9 @@ def _restarted(template: Template, restarts: int) -> Template:
     return replace(template, key=f"{template.key}.{restarts}")
 
 
-def template_of(revision: Revision, deployment: Deployment, workdir: Path | None = None) -> Template:
-    """The template of the revision's replicas today."""
-    default = str(workdir) if workdir is not None else None
-    return _restarted(_compile(revision.document, default).template, deployment.restarts)
-
-
-def templates_of(
-    revisions: Sequence[Revision], keys: Sequence[str], workdir: Path | None = None
-) -> Mapping[str, Template]:
+def templates_of(revisions: Sequence[Revision], keys: Sequence[str]) -> Mapping[str, Template]:
     """The templates behind these keys, as far as a revision still has them."""
-    default = str(workdir) if workdir is not None else None
-    plain = {c.template.key: c.template for r in revisions if (c := _compile(r.document, default))}
+    plain = {c.template.key: c.template for r in revisions if (c := _compile(r.document))}
     found = {}
     for key in keys:
         base, _, restarts = key.rpartition(".")
@@ -62,10 +52,9 @@ def desired_of(
     *,
     down: bool = False,
     not_before: float = 0.0,
-    workdir: Path | None = None,
 ) -> Desired:
     """What the deployment should be now; nothing runs when it is deleted, disabled or hale goes down."""
-    known = _compile(newest.document, str(workdir) if workdir is not None else None)
+    known = _compile(newest.document)
     reason = ""
     if down:
         reason = "hale goes down"

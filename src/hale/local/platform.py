@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
 
 from hale.clock import Clock
 from hale.core.deployment import Deployment, Template
@@ -25,10 +24,7 @@ _EVENTS_KEPT = 5000
 
 
 class LocalPlatform:
-    """The Platform port on this machine; `run` keeps it going.
-
-    `gateway` is where requests come in; `folder` holds a folder for each deployment that names none.
-    """
+    """The Platform port on this machine; `run` keeps it going. `gateway` is where requests come in."""
 
     def __init__(
         self,
@@ -40,14 +36,12 @@ class LocalPlatform:
         *,
         gateway: Address,
         domain: str,
-        folder: Path | None = None,
     ) -> None:
         self._store = store
         self._engine = engine
         self._balancer = balancer
         self._gateway = gateway
         self._domain = domain
-        self._folder = folder
         self._news = asyncio.Event()
         self._controller = Controller(
             store,
@@ -56,7 +50,6 @@ class LocalPlatform:
             begin,
             clock,
             hosts=self.hosts,
-            workdir=self._workdir,
             news=self._tell_followers,
         )
 
@@ -129,9 +122,6 @@ class LocalPlatform:
         # Everyone who waits holds the old one.
         news, self._news = self._news, asyncio.Event()
         news.set()
-
-    def _workdir(self, deployment: Deployment) -> Path | None:
-        return self._folder / deployment.id if self._folder is not None else None
 
     async def _trim(self) -> None:
         while True:
