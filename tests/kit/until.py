@@ -7,13 +7,23 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], *, within: float = 60.0, what: str = "", every: float = 0.05) -> T:
-    """The first true answer of `condition`; an assertion that names the last one after `within` seconds."""
+def until(
+    condition: Callable[[], T],
+    *,
+    within: float = 60.0,
+    what: str | Callable[[], object] = "",
+    every: float = 0.05,
+) -> T:
+    """The first true answer of `condition`; an assertion that names the last one after `within` seconds.
+
+    `what` says what was waited for; a function is asked when it did not come.
+    """
     deadline = time.monotonic() + within
     while True:
         answer = condition()
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within:g} s: {what or condition}; last answer: {answer!r}")
+            said = what() if callable(what) else what or condition
+            raise AssertionError(f"not within {within:g} s: {said}; last answer: {answer!r}")
         time.sleep(every)
