@@ -30,6 +30,11 @@ class Clock:
         return at - self.epoch + self.origin
 
 
+def wall() -> float:
+    """The wall clock, for a command line that has no loop."""
+    return time.time()
+
+
 def utc(at: float) -> datetime:
     """The instant as an aware datetime."""
     return datetime.fromtimestamp(at, UTC)

@@ -1,0 +1,230 @@
+"""What the API answers, as values: the one place that knows the names in its JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from hale.core.event import Cause, Event, Level, Link
+from hale.core.probe import ProbeResult
+
+JSON = Any  # what json.loads gives
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment and what has become of its newest spec."""
+
+    id: str
+    name: str
+    project_id: str
+    endpoint: str
+    created_at: float | None
+    spec_id: str = ""
+    wanted: int = 1
+    enabled: bool = True
+    applied_at: float | None = None
+    healthy_at: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One configured check of a replica; `results` are newest first."""
+
+    kind: str
+    verdict: str
+    streak: int
+    threshold: int
+    results: tuple[ProbeResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What happens next to a replica."""
+
+    action: str
+    at: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One replica as it is now."""
+
+    id: str
+    revision: int
+    phase: str
+    ready: bool
+    since: float | None
+    attempt: int
+    restarts: int
+    address: str = ""
+    pid: int | None = None
+    last_restart: Cause = ()
+    next: Next | None = None
+    checks: Mapping[str, Check] = field(default_factory=dict)
+
+    @property
+    def leaving(self) -> bool:
+        return self.phase in {"draining", "stopping", "stopped"}
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A deployment's replicas."""
+
+    deployment_id: str
+    name: str
+    revision: int
+    endpoint: str
+    replicas: tuple[Replica, ...] = ()
+
+    @property
+    def running(self) -> tuple[Replica, ...]:
+        """Those with a process, and those that will get one again."""
+        return tuple(replica for replica in self.replicas if replica.phase != "stopped")
+
+    @property
+    def ready(self) -> int:
+        return sum(replica.ready for replica in self.replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One numbered version of a deployment's spec."""
+
+    number: int
+    id: str
+    created_at: float | None
+    healthy_at: float | None
+    applied_at: float | None
+    error: str
+    replicas: int | None
+    runs: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that a replica wrote."""
+
+    id: str
+    at: float | None
+    replica_id: str
+    text: str
+
+
+def instant(text: str | None) -> float | None:
+    return None if text is None else datetime.fromisoformat(text).timestamp()
+
+
+def deployment(document: JSON) -> Deployment:
+    spec = document.get("latestSpec") or {}
+    config = spec.get("data") or {}
+    replicas = config.get("replicas")
+    enabled = config.get("enabled")
+    return Deployment(
+        id=document["id"],
+        name=document["name"],
+        project_id=document["projectId"],
+        endpoint=document["endpoint"],
+        created_at=instant(document.get("dtCreated")),
+        spec_id=spec.get("id") or "",
+        wanted=1 if replicas is None else int(replicas),
+        enabled=enabled is not False,
+        applied_at=instant(spec.get("externalApplied")),
+        healthy_at=instant(spec.get("dtHealthy")),
+        error=spec.get("error") or "",
+    )
+
+
+def health(document: JSON) -> Health:
+    return Health(
+        deployment_id=document["deploymentId"],
+        name=document["name"],
+        revision=document["revision"],
+        endpoint=document["endpoint"],
+        replicas=tuple(_replica(each) for each in document["replicas"]),
+    )
+
+
+def _replica(document: JSON) -> Replica:
+    following = document.get("next")
+    return Replica(
+        id=document["id"],
+        revision=document["revision"],
+        phase=document["phase"],
+        ready=document["ready"],
+        since=instant(document.get("since")),
+        attempt=document["attempt"],
+        restarts=document["restarts"],
+        address=document.get("address") or "",
+        pid=document.get("pid"),
+        last_restart=_cause(document.get("lastRestart")),
+        next=following
+        and Next(following["action"], instant(following.get("at")), following.get("reason") or ""),
+        checks={kind: _check(kind, each) for kind, each in document["checks"].items()},
+    )
+
+
+def _check(kind: str, document: JSON) -> Check:
+    results = tuple(
+        ProbeResult(
+            at=instant(each["at"]) or 0.0,
+            ok=each["ok"],
+            latency=(each.get("latencyMs") or 0.0) / 1000,
+            status=each.get("status"),
+            detail=each.get("detail") or "",
+            eager=each.get("eager", False),
+        )
+        for each in document["results"]
+    )
+    return Check(kind, document["verdict"], document["streak"], document["failureThreshold"], results)
+
+
+def _cause(document: JSON) -> Cause:
+    return tuple(Link(each["kind"], instant(each["at"]) or 0.0, each["message"]) for each in document or ())
+
+
+def event(document: JSON) -> Event:
+    return Event(
+        id=int(document["id"]),
+        at=instant(document["at"]) or 0.0,
+        type=document["type"],
+        level=Level(document["level"]),
+        message=document["message"],
+        revision=document.get("revision"),
+        replica_id=document.get("replicaId"),
+        attempt=document.get("attempt"),
+        cause=_cause(document.get("cause")),
+    )
+
+
+def revision(document: JSON) -> Revision:
+    return Revision(
+        number=document["revision"],
+        id=document["id"],
+        created_at=instant(document.get("createdAt")),
+        healthy_at=instant(document.get("healthyAt")),
+        applied_at=instant(document.get("appliedAt")),
+        error=document.get("error") or "",
+        replicas=document.get("replicas"),
+        runs=_runs(document),
+        current=bool(document.get("current")),
+    )
+
+
+def _runs(document: JSON) -> str:
+    command = document.get("command") or ""
+    text = " ".join(command) if isinstance(command, list) else str(command)
+    return text or document.get("image") or ""
+
+
+def log_line(document: JSON) -> LogLine:
+    return LogLine(
+        id=str(document["id"]),
+        at=instant(document.get("dtCreated")),
+        replica_id=document.get("instanceId") or "",
+        text=document["message"],
+    )

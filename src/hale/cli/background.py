@@ -1,0 +1,121 @@
+"""A daemon of our own: started, found to answer, and seen to end."""
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from hale.cli.client import Client, Place, UnreachableError, find
+from hale.cli.follow import Wakes
+from hale.cli.remote import Remote
+from hale.cli.serve import ServeOptions
+from hale.clock import wall
+from hale.errors import HaleError
+
+START_PATIENCE = 60.0
+"""Seconds that a daemon may take until it answers."""
+
+
+def running(data: Path) -> Remote | None:
+    """The daemon on this data folder, if one answers."""
+    try:
+        place = find(data)
+        Client(place).get("/health")
+    except UnreachableError:
+        return None
+    return Remote(Client(place))
+
+
+def start(data: Path, options: ServeOptions, wakes: Wakes, stopped: Callable[[], bool]) -> "Daemon":
+    """Start a daemon in a session of its own and return once it answers."""
+    log = data / "serve.log"
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with log.open("ab") as written:
+            seen = written.tell()
+            process = subprocess.Popen(  # noqa: S603 # our own interpreter and program
+                [sys.executable, "-P", "-m", "hale.cli.main", "serve", "--data", str(data), *options.given()],
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=written,
+                cwd=data,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise HaleError(f"cannot start a daemon on {data}: {error.strerror}") from error
+    daemon = Daemon(process, log, seen)
+    deadline = wall() + START_PATIENCE
+    while not daemon.answers(data):
+        if process.poll() is not None:
+            raise daemon.failure()
+        if stopped() or wall() > deadline:
+            process.terminate()
+            process.wait()
+            if stopped():
+                raise KeyboardInterrupt
+            raise HaleError(
+                f"cannot start a daemon: no answer within {START_PATIENCE:.0f} s", hint=f"see {log}"
+            )
+        wakes.wait(0.05)
+    return daemon
+
+
+class Daemon:
+    """A daemon that is our child."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, seen: int) -> None:
+        self.process = process
+        self._log = log
+        self._seen = seen
+        self._place: Place | None = None
+
+    def answers(self, data: Path) -> bool:
+        with suppress(HaleError):
+            place = find(data)
+            # An address that an earlier daemon left behind may be anyone's by now.
+            if Remote(Client(place)).server().get("pid") == self.process.pid:
+                self._place = place
+                return True
+        return False
+
+    def remote(self) -> Remote:
+        if self._place is None:
+            raise RuntimeError
+        return Remote(Client(self._place))
+
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def ends_within(self, seconds: float) -> bool:
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        return self.ended
+
+    def failure(self) -> HaleError:
+        """Why it ended, in its own words."""
+        with self._log.open("rb") as written:
+            written.seek(self._seen)
+            said = written.read(64_000).decode("utf-8", "replace").splitlines()
+        errors = [each.removeprefix("error: ") for each in said if each.startswith("error: ")]
+        hints = [each.removeprefix("hint: ") for each in said if each.startswith("hint: ")]
+        last = next((each for each in reversed(said) if each.strip()), "")
+        why = errors[-1] if errors else f"it ended with code {self.process.returncode}: {last}".rstrip(": ")
+        return HaleError(
+            why if errors else f"cannot keep the daemon running: {why}",
+            hint=hints[-1] if hints else f"see {self._log}",
+        )
+
+
+def ended(pid: int) -> Callable[[float], bool]:
+    """A wait of so many seconds for the end of a process, ours or not: whether it is gone."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return lambda _seconds: True
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return lambda seconds: bool(poll.poll(seconds * 1000))

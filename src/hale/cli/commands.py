@@ -1,0 +1,184 @@
+"""What the commands that are more than a question and an answer do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hale.cli import background, output, words
+from hale.cli.answers import Deployment, LogLine
+from hale.cli.client import UnreachableError
+from hale.cli.follow import Wakes, events
+from hale.cli.remote import Answer, Remote, connect
+from hale.clock import wall
+from hale.core.event import Event
+
+_LOG_PAUSE = 0.5
+"""Seconds between two looks for more lines of a log."""
+
+_DOWN_PATIENCE = 5.0
+"""Seconds that a daemon's process may take to end once it no longer answers."""
+
+
+def show_list(hale: Remote, project: str | None, *, json: bool) -> None:
+    found = hale.deployments(project)
+    healths = [hale.health(each.value.id).value for each in found]
+    if json:
+        output.print_json(
+            [
+                each.document
+                | {
+                    "revision": health.revision,
+                    "replicas": each.value.wanted,
+                    "readyReplicas": health.ready,
+                    "status": words.status(each.value, health.ready),
+                }
+                for each, health in zip(found, healths, strict=True)
+            ]
+        )
+        return
+    if not found:
+        output.say(
+            "no deployments" + (f" in project {project}" if project else "") + ": `hale up SPEC` makes one"
+        )
+        return
+    from hale.cli import screens  # noqa: PLC0415 # Rich is slow to import, and JSON does without
+
+    rows = [(each.value, health) for each, health in zip(found, healths, strict=True)]
+    projects = hale.projects() if len({each.value.project_id for each in found}) > 1 else {}
+    output.show(screens.deployments(rows, projects, wall()))
+
+
+def show_deployment(hale: Remote, deployment: Deployment, *, json: bool) -> None:
+    health = hale.health(deployment.id)
+    if json:
+        output.print_json(health.document)
+        return
+    from hale.cli import screens  # noqa: PLC0415
+
+    output.show(screens.deployment_screen(deployment, health.value, wall()))
+
+
+def show_history(hale: Remote, deployment: Deployment, *, json: bool) -> None:
+    revisions = hale.revisions(deployment.id)
+    if json:
+        output.print_json([each.document for each in revisions])
+        return
+    from hale.cli import screens  # noqa: PLC0415
+
+    output.show(screens.history([each.value for each in revisions], wall()))
+
+
+def show_events(hale: Remote, deployment: Deployment, *, follow: bool, json: bool) -> None:
+    known = hale.events(deployment.id)
+    if json and not follow:
+        output.print_json([each.document for each in known])
+        return
+    if not known and not follow:
+        output.say(f"no events of {deployment.name}")
+    ids = [each.value.replica_id for each in known if each.value.replica_id]
+    for each in known:
+        _print_event(each, ids, json=json)
+    if not follow:
+        return
+    for each in events(hale, deployment.id, max((each.value.id for each in known), default=0)):
+        if each.value.replica_id:
+            ids.append(each.value.replica_id)
+        _print_event(each, ids, json=json)
+
+
+def _print_event(event: Answer[Event], ids: list[str], *, json: bool) -> None:
+    if json:
+        output.print_json_line(event.document)
+        return
+    output.print_line(words.event(event.value, words.short_ids(ids)))
+    output.flush()
+
+
+def show_logs(hale: Remote, deployment: Deployment, replica: str | None, *, follow: bool, json: bool) -> None:
+    replica_id = None if replica is None else hale.replica(deployment.id, replica)
+    known = list(hale.log_lines(deployment.id, replica_id))
+    if json and not follow:
+        output.print_json([each.document for each in known])
+        return
+    if not known and not follow:
+        output.say(f"no log lines of {deployment.name}" + (f", replica {replica}" if replica else ""))
+    named = replica_id is None
+    for each in known:
+        _print_log(each, named=named, json=json)
+    output.flush()
+    if follow:
+        for each in _more_lines(hale, deployment.id, replica_id, known[-1].value.id if known else None):
+            _print_log(each, named=named, json=json)
+            output.flush()
+
+
+def _more_lines(
+    hale: Remote, deployment_id: str, replica_id: str | None, after: str | None
+) -> Iterator[Answer[LogLine]]:
+    pause = Wakes()
+    while True:
+        for each in hale.log_lines(deployment_id, replica_id, after):
+            after = each.value.id
+            yield each
+        pause.wait(_LOG_PAUSE)
+
+
+def _print_log(entry: Answer[LogLine], *, named: bool, json: bool) -> None:
+    if json:
+        output.print_json_line(entry.document)
+        return
+    text = words.clean(entry.value.text.rstrip("\r\n"))
+    output.print_line(f"{entry.value.replica_id[:8]} | {text}" if named else text)
+
+
+def scale(hale: Remote, deployment: Deployment, replicas: int) -> None:
+    hale.change(deployment.id, replicas=replicas)
+    output.say(f"{deployment.name}: {words.counted(replicas, 'replica')} wanted")
+
+
+def restart(hale: Remote, deployment: Deployment) -> None:
+    hale.restart(deployment.id)
+    output.say(f"{deployment.name}: its replicas are being replaced")
+
+
+def rollback(hale: Remote, deployment: Deployment, revision: str | None) -> None:
+    number = int(revision) if revision is not None and revision.isdecimal() else revision
+    hale.rollback(deployment.id, number)
+    current = hale.health(deployment.id).value.revision
+    like = f"revision {revision}" if revision else "the one before"
+    output.say(f"{deployment.name}: revision {current} is as {like}")
+
+
+def delete(hale: Remote, deployment: Deployment) -> None:
+    hale.delete(deployment.id)
+    output.say(f"{deployment.name}: deleted, its replicas are being ended")
+
+
+def down(data: Path | None) -> None:
+    """End the daemon with all it runs, and return once its process is gone."""
+    with connect(data) as hale:
+        server = hale.server()
+        gone = background.ended(int(server["pid"])) if _here(hale, server.get("data")) else None
+        hale.down()
+        output.say("stopping the daemon, its replicas and the gateway")
+        pause = Wakes()
+        while _answers(hale):
+            pause.wait(0.2)
+    if gone is not None:
+        gone(_DOWN_PATIENCE)
+    output.say("hale is down")
+
+
+def _here(hale: Remote, data: object) -> bool:
+    """Whether the daemon is on this machine: the token in its data folder is the one it took from us."""
+    try:
+        return Path(str(data), "token").read_text(encoding="utf-8").strip() == hale.client.place.token
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _answers(hale: Remote) -> bool:
+    try:
+        hale.client.get("/health")
+    except UnreachableError:
+        return False
+    return True

@@ -1,0 +1,89 @@
+"""How commands print: data on stdout, talk on stderr, nothing that a terminal would obey.
+
+Piped output is as wide as it needs to be and has no colour and no trailing blanks.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from hale.cli.words import clean
+from hale.errors import HaleError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from hale.cli.answers import JSON
+
+_PIPED_WIDTH = 100_000
+
+
+def console(*, width: int | None = None) -> "Console":
+    """Standard output. Text from outside is never read as markup."""
+    from rich.console import Console  # noqa: PLC0415 # slow to import
+
+    made = Console(markup=False, emoji=False, highlight=False, width=width)
+    if not made.is_terminal and width is None:
+        made.width = _PIPED_WIDTH
+    return made
+
+
+def show(*renderables: "RenderableType") -> None:
+    """Print a screen, fitted to the terminal or, in a pipe, in full."""
+    out = console()
+    if out.is_terminal:
+        for each in renderables:
+            out.print(each)
+        return
+    with out.capture() as captured:
+        for each in renderables:
+            out.print(each)
+    for text in captured.get().splitlines():
+        print_line(text.rstrip())
+
+
+def print_line(text: str = "") -> None:
+    sys.stdout.write(text + "\n")
+
+
+def print_json(document: "JSON") -> None:
+    """One document; of several, each on its own line."""
+    print_line(json.dumps(document, indent=2, ensure_ascii=not _speaks_utf8()))
+
+
+def print_json_line(document: "JSON") -> None:
+    print_line(json.dumps(document, ensure_ascii=not _speaks_utf8()))
+    sys.stdout.flush()
+
+
+def _speaks_utf8() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def say(text: str) -> None:
+    """A word to the person at the keyboard. A terminal that is gone is no reason to stop."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(clean(text) + "\n")
+        sys.stderr.flush()
+
+
+def print_error(error: HaleError, issues: Sequence[str] = ()) -> None:
+    say(f"error: {error.message}")
+    for issue in issues:
+        say(f"  {issue}")
+    if error.hint:
+        say(f"hint: {error.hint}")
+
+
+def flush() -> None:
+    sys.stdout.flush()
+
+
+def close_pipe() -> None:
+    """Nobody reads what we print: let the interpreter end without a word about it."""
+    with suppress(OSError, ValueError):
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())

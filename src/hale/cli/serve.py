@@ -1,0 +1,64 @@
+"""The options of `hale serve`, and the command itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from hale.cli.remote import data_dir
+from hale.errors import RefusedError
+from hale.settings import API_HOST, API_PORT, GATEWAY_HOST, GATEWAY_PORT, Address, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What was asked for on the command line; None: the default."""
+
+    api: str | None = None
+    gateway: str | None = None
+    domain: str | None = None
+    engine: str | None = None
+
+    def given(self) -> tuple[str, ...]:
+        """The options that were given, as they are written on a command line."""
+        named = {
+            "--api": self.api,
+            "--gateway": self.gateway,
+            "--domain": self.domain,
+            "--engine": self.engine,
+        }
+        return tuple(part for name, value in named.items() if value is not None for part in (name, value))
+
+
+def address(text: str) -> Address:
+    """`HOST:PORT`, `[IPv6]:PORT` or `:PORT` for the default host."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise typer.BadParameter(f"{text!r} is not HOST:PORT, with a port of 0 to 65535")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise typer.BadParameter(f"{text!r}: an IPv6 address goes in brackets, [::1]:{port}")
+    return Address(host.strip("[]") or API_HOST, int(port))
+
+
+def settings(data: Path | None, options: ServeOptions) -> Settings:
+    if options.engine == "container":
+        raise RefusedError(
+            "cannot serve with --engine container: there is no container engine yet",
+            hint="--engine process runs the spec's `command` and leaves its `image` aside",
+        )
+    return Settings(
+        data=data_dir(data),
+        api=address(options.api) if options.api is not None else Address(API_HOST, API_PORT),
+        gateway=address(options.gateway)
+        if options.gateway is not None
+        else Address(GATEWAY_HOST, GATEWAY_PORT),
+        domain=options.domain or "localhost",
+        engine=options.engine or "auto",
+    )
+
+
+def serve(wanted: Settings) -> int:
+    """Run the daemon until a signal."""
+    from hale.daemon import run  # noqa: PLC0415 # the server's half of hale: other commands do without it
+
+    return run(wanted)
