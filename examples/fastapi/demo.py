@@ -37,6 +37,12 @@ Predictions land in {bucket}. Take S3 away and give it back:
   kill -STOP {s3_pid}
   kill -CONT {s3_pid}
 
+More than the view below shows:
+
+  export HALE_DATA={data}
+  {bin}/hale get iris
+  {bin}/hale events iris
+
 Ctrl-C ends all of it.
 """
 
@@ -100,17 +106,20 @@ def hale_up(spec: Path, data: Path, port: int) -> list[str]:
     return [sys.executable, "-m", "hale.cli.main", "up", str(spec), "--data", str(data), *addresses]
 
 
+def to_try(s3: S3Server, data: Path, port: int) -> str:
+    bucket = s3.folder / BUCKET
+    return TO_TRY.format(here=HERE, bin=BIN, s3=s3.url, s3_pid=s3.pid, bucket=bucket, data=data, port=port)
+
+
 def main() -> int:
     foreground = Foreground()
     with tempfile.TemporaryDirectory(prefix="hale-demo-", ignore_cleanup_errors=True) as name:
         folder, port = Path(name), free_or(GATEWAY_PORT)
-        s3 = S3Server(folder / "s3")
+        data, s3 = folder / "data", S3Server(folder / "s3")
         s3.put(BUCKET, MODEL.name, MODEL.read_bytes())
         with s3:
-            bucket = s3.folder / BUCKET
-            print(TO_TRY.format(here=HERE, s3=s3.url, s3_pid=s3.pid, port=port, bucket=bucket), flush=True)
-            spec = spec_for(s3.url, folder)
-            code = foreground.run(hale_up(spec, folder / "data", port), environment())
+            print(to_try(s3, data, port), flush=True)
+            code = foreground.run(hale_up(spec_for(s3.url, folder), data, port), environment())
     return 0 if foreground.stopping else code
 
 
