@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 SPEC = HERE / "hale.yaml"
 BUCKET, MODEL = "iris", HERE / "iris.json"
-S3_IN_SPEC = "http://127.0.0.1:9000"
+EXAMPLE_S3 = "http://127.0.0.1:9000"
 GATEWAY_PORT = 8080
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -87,10 +87,10 @@ def free_or(port: int) -> int:
 def spec_for(s3_url: str, folder: Path) -> Path:
     """A copy of the spec that names this S3 server and finds app.py where it is."""
     text = SPEC.read_text()
-    if S3_IN_SPEC not in text:
-        raise SystemExit(f"cannot start the demo: {SPEC} does not say {S3_IN_SPEC}")
+    if EXAMPLE_S3 not in text:
+        raise SystemExit(f"cannot start the demo: {SPEC} does not say {EXAMPLE_S3}")
     copy = folder / "hale.yaml"
-    copy.write_text(text.replace(S3_IN_SPEC, s3_url) + f"hale:\n  workdir: {json.dumps(str(HERE))}\n")
+    copy.write_text(text.replace(EXAMPLE_S3, s3_url) + f"hale:\n  workdir: {json.dumps(str(HERE))}\n")
     return copy
 
 
