@@ -30,9 +30,9 @@ class Clock:
         return at - self.epoch + self.origin
 
 
-def wall() -> float:
-    """The wall clock, for a command line that has no loop."""
-    return time.time()
+def stopwatch() -> float:
+    """Seconds from some moment on, for latencies: finer than the loop's clock, which counts milliseconds."""
+    return time.perf_counter()
 
 
 def utc(at: float) -> datetime:

@@ -1,0 +1,150 @@
+"""An HTTP answer as it arrives. Pure: bytes are fed in, and nothing beyond fixed bounds is kept."""
+
+import re
+
+from hale.local.checks.body import Body, ChunkedBody
+from hale.local.checks.text import readable
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of headers, those of interim answers included, before we give up."""
+
+_PREFIX = b"HTTP/1."
+_STATUS_LINE = re.compile(rb"HTTP/1\.\d +\d{3}(?:[ \t][^\n\0]*|\r)?\n")
+# Quantifiers never give back (`*+`), so that a hostile head costs no more than its length.
+_HEAD = re.compile(
+    rb"HTTP/1\.\d +(\d{3})(?:[ \t][^\n\0]*+|\r)?+"
+    rb"(\n(?:[!-9;-~]++:[^\n\0]*+\n|[ \t][^\n\0]*+\n)*+)\r?\n"
+)
+_HEADER_LINE = re.compile(rb"(?:[!-9;-~]+:|[ \t])[^\0]*")
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_FIRST_LINE = 512
+_SHOWN = 60
+_SWITCHING_PROTOCOLS = 101
+
+
+class MalformedAnswerError(Exception):
+    """What came back is no HTTP answer: why, in words for a person."""
+
+
+class Answer:
+    """One answer, fed as it arrives.
+
+    `status` is None until the headers are complete; `complete` says that the body needs no more.
+    """
+
+    __slots__ = ("_body", "_head_at", "_headers", "_lowered", "_raw", "_scanned", "complete", "status")
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.complete = False
+        self._raw: bytes | bytearray = b""
+        self._head_at = 0
+        self._scanned = 0
+        self._headers = self._lowered = b""
+        self._body: Body | ChunkedBody | None = None
+
+    def feed(self, chunk: bytes, *, ended: bool) -> None:
+        """Take in what arrived; `ended` says that nothing will follow."""
+        if self._body is not None:
+            self._body.feed(chunk)
+        else:
+            self._feed_head(chunk, ended=ended)
+        if self._body is not None:
+            self.complete = ended or self._body.complete
+
+    @property
+    def begun(self) -> bool:
+        return bool(self._raw)
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of this lower-case name."""
+        start = self._lowered.find(b"\n" + name + b":")
+        if start < 0:
+            return None
+        return self._headers[start + len(name) + 2 : self._headers.find(b"\n", start + 1)].strip()
+
+    def text(self, limit: int) -> str:
+        """The beginning of the body, safe to show; a compressed one is named, never decoded."""
+        body = self._body.content if self._body is not None else b""
+        coding = self.header(b"content-encoding")
+        if body and coding and coding.lower() != b"identity":
+            return f"({len(body)} bytes of {readable(coding, _SHOWN)})"
+        return readable(body, limit)
+
+    def _feed_head(self, chunk: bytes, *, ended: bool) -> None:
+        if not self._raw:
+            self._raw = chunk
+        else:
+            if isinstance(self._raw, bytes):
+                self._raw = bytearray(self._raw)
+            self._raw += chunk
+        while self._body is None and self._head_is_there():
+            self._read_head()
+        if self._body is None:
+            self._check_beginning(ended=ended)
+
+    def _head_is_there(self) -> bool:
+        """Whether a blank line has come; each byte is looked at once, however slowly they arrive."""
+        start, self._scanned = max(self._head_at, self._scanned - 2), len(self._raw)
+        return _BLANK_LINE.search(self._raw, start) is not None
+
+    def _read_head(self) -> None:
+        match = _HEAD.match(self._raw, self._head_at)
+        if match is None:
+            self._check_status_line()
+            raise MalformedAnswerError(f'the answer has a malformed header: "{self._malformed_line()}"')
+        _check_size(match.end())
+        status = int(match[1])
+        if 100 <= status < 200 and status != _SWITCHING_PROTOCOLS:
+            self._head_at = self._scanned = match.end()
+            return
+        self.status = status
+        self._headers = match[2]
+        self._lowered = self._headers.lower()
+        self._body = self._framed(status)
+        self._body.feed(bytes(self._raw[match.end() :]))
+
+    def _framed(self, status: int) -> Body | ChunkedBody:
+        if status in (_SWITCHING_PROTOCOLS, 204, 304):
+            return Body(0)
+        coding = self.header(b"transfer-encoding")
+        if coding is not None:
+            return ChunkedBody() if coding.lower().endswith(b"chunked") else Body(None)
+        length = self.header(b"content-length")
+        if length is None:
+            return Body(None)
+        if not length.isdigit():
+            raise MalformedAnswerError(
+                f'the answer has no valid content-length: "{readable(length, _SHOWN)}"'
+            )
+        return Body(int(length[:18]))
+
+    def _check_beginning(self, *, ended: bool) -> None:
+        """Nothing whole yet: refuse what can't become an answer."""
+        if not self._beginning().startswith(_PREFIX[: len(self._raw) - self._head_at]):
+            raise MalformedAnswerError(f'the answer is not HTTP/1: "{self._first_line()}"')
+        if b"\n" in self._beginning():
+            self._check_status_line()
+        if ended:
+            where = "within the headers of the answer" if self._raw else "without an answer"
+            raise MalformedAnswerError(f"the connection was closed {where}")
+        _check_size(len(self._raw))
+
+    def _check_status_line(self) -> None:
+        if _STATUS_LINE.match(self._raw, self._head_at) is None:
+            raise MalformedAnswerError(f'the answer has no valid status line: "{self._first_line()}"')
+
+    def _beginning(self) -> bytes:
+        return bytes(self._raw[self._head_at : self._head_at + _FIRST_LINE])
+
+    def _first_line(self) -> str:
+        return readable(self._beginning().partition(b"\n")[0], _SHOWN)
+
+    def _malformed_line(self) -> str:
+        lines = bytes(self._raw[self._head_at :]).split(b"\n")[1:]
+        return readable(next((line for line in lines if not _HEADER_LINE.fullmatch(line)), b""), _SHOWN)
+
+
+def _check_size(size: int) -> None:
+    if size > HEAD_LIMIT:
+        raise MalformedAnswerError(f"the headers of the answer are longer than {HEAD_LIMIT // 1024} KiB")
