@@ -131,7 +131,7 @@ def deployment(**more: Any) -> Any:
         "id": "s3",
         "deploymentId": WEB,
         "userId": "u",
-        "data": {"name": "web", "replicas": 3, "enabled": True},
+        "data": {"name": "web", "enabled": True, "resources": {"replicas": 3}},
         "externalApplied": iso(NOW - 800),
         "dtHealthy": iso(NOW - 780),
         "error": None,

@@ -122,7 +122,7 @@ def instant(text: str | None) -> float | None:
 def deployment(document: JSON) -> Deployment:
     spec = document.get("latestSpec") or {}
     config = spec.get("data") or {}
-    replicas = config.get("replicas")
+    replicas = (config.get("resources") or {}).get("replicas")
     enabled = config.get("enabled")
     return Deployment(
         id=document["id"],

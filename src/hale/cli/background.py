@@ -10,9 +10,9 @@ from pathlib import Path
 
 from hale.cli.client import Client, Place, UnreachableError, find
 from hale.cli.follow import Wakes
+from hale.cli.now import elapsed
 from hale.cli.remote import Remote
 from hale.cli.serve import ServeOptions
-from hale.clock import wall
 from hale.errors import HaleError
 
 START_PATIENCE = 60.0
@@ -47,11 +47,11 @@ def start(data: Path, options: ServeOptions, wakes: Wakes, stopped: Callable[[],
     except OSError as error:
         raise HaleError(f"cannot start a daemon on {data}: {error.strerror}") from error
     daemon = Daemon(process, log, seen)
-    deadline = wall() + START_PATIENCE
+    deadline = elapsed() + START_PATIENCE
     while not daemon.answers(data):
         if process.poll() is not None:
             raise daemon.failure()
-        if stopped() or wall() > deadline:
+        if stopped() or elapsed() > deadline:
             process.terminate()
             process.wait()
             if stopped():

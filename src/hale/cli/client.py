@@ -16,7 +16,10 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 from hale.errors import HaleError
 
 TIMEOUT = 30.0
-"""Seconds that an answer may take; a stream may be silent for ever."""
+"""Seconds that an answer may take; a stream says something every 15 s at least."""
+
+_HINT = " (hint: "
+"""How the API puts a hint into the one text that Gradient's clients can read."""
 
 _LOOPBACK = ("127.", "localhost", "::1")
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # what a daemon may be bound to, never what we bind
@@ -130,7 +133,7 @@ class Client:
 
     def stream(self, path: str, *, after: str | None = None, **query: object) -> Iterator[tuple[str, str]]:
         """Server-sent events as (id, data), on a connection of their own, until the server closes it."""
-        connection = self._connect(None)
+        connection = self._connect(TIMEOUT)
         headers = {"Accept": "text/event-stream"}
         if after is not None:
             headers["Last-Event-ID"] = after
@@ -160,7 +163,7 @@ class Client:
             self._connection = self._connect(TIMEOUT)
             return self._answer(self._send(self._connection, method, path, body), path)
 
-    def _connect(self, timeout: float | None) -> http.client.HTTPConnection:
+    def _connect(self, timeout: float) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port
         kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
         return kind(host, port, timeout=timeout)
@@ -206,30 +209,32 @@ class Client:
             )
         if not isinstance(document, dict) or not isinstance(document.get("message"), str):
             return AnswerError(f"cannot use {self.place.url}: it answers with status {status}", status=status)
-        issues = document.get("issues") or ()
+        message, _, hint = document["message"].partition(_HINT)
+        issues = [str(each["message"]) for each in document.get("issues") or () if isinstance(each, dict)]
         return AnswerError(
-            document["message"],
+            message,
             status=status,
-            hint=str(document.get("hint") or ""),
-            issues=tuple(str(issue["message"]) for issue in issues if isinstance(issue, dict)),
+            hint=hint.removesuffix(")"),
+            issues=tuple(issue for issue in issues if issue not in message),
         )
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Translate what can go wrong on the way; whatever is left of the connection is dropped."""
+        """Translate what can go wrong on the way; a connection with a call broken off is dropped."""
+        whole = False
         try:
             yield
-        except HaleError:
-            raise
+            whole = True
         except TimeoutError as error:
-            self.close()
             raise UnreachableError(f"cannot reach hale at {self.place.url}: no answer in time") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            self.close()
             raise UnreachableError(
                 f"cannot reach hale at {self.place.url}: {_why(error)}",
                 hint="" if named_by_environment() else "is it running? start it with `hale serve`",
             ) from error
+        finally:
+            if not whole:
+                self.close()
 
 
 @contextmanager

@@ -1,14 +1,14 @@
 """What the commands that are more than a question and an answer do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hale.cli import background, output, words
 from hale.cli.answers import Deployment, LogLine
 from hale.cli.client import UnreachableError
 from hale.cli.follow import Wakes, events
+from hale.cli.now import now
 from hale.cli.remote import Answer, Remote, connect
-from hale.clock import wall
 from hale.core.event import Event
 
 _LOG_PAUSE = 0.5
@@ -44,7 +44,7 @@ def show_list(hale: Remote, project: str | None, *, json: bool) -> None:
 
     rows = [(each.value, health) for each, health in zip(found, healths, strict=True)]
     projects = hale.projects() if len({each.value.project_id for each in found}) > 1 else {}
-    output.show(screens.deployments(rows, projects, wall()))
+    output.show(screens.deployments(rows, projects, now(), output.console().width))
 
 
 def show_deployment(hale: Remote, deployment: Deployment, *, json: bool) -> None:
@@ -54,7 +54,7 @@ def show_deployment(hale: Remote, deployment: Deployment, *, json: bool) -> None
         return
     from hale.cli import screens  # noqa: PLC0415
 
-    output.show(screens.deployment_screen(deployment, health.value, wall()))
+    output.show(screens.deployment_screen(deployment, health.value, now()))
 
 
 def show_history(hale: Remote, deployment: Deployment, *, json: bool) -> None:
@@ -64,7 +64,7 @@ def show_history(hale: Remote, deployment: Deployment, *, json: bool) -> None:
         return
     from hale.cli import screens  # noqa: PLC0415
 
-    output.show(screens.history([each.value for each in revisions], wall()))
+    output.show(screens.history([each.value for each in revisions], now()))
 
 
 def show_events(hale: Remote, deployment: Deployment, *, follow: bool, json: bool) -> None:
@@ -106,18 +106,20 @@ def show_logs(hale: Remote, deployment: Deployment, replica: str | None, *, foll
         _print_log(each, named=named, json=json)
     output.flush()
     if follow:
-        for each in _more_lines(hale, deployment.id, replica_id, known[-1].value.id if known else None):
+        for each in _more_lines(hale, deployment.id, replica_id, known):
             _print_log(each, named=named, json=json)
             output.flush()
 
 
 def _more_lines(
-    hale: Remote, deployment_id: str, replica_id: str | None, after: str | None
+    hale: Remote, deployment_id: str, replica_id: str | None, known: Sequence[Answer[LogLine]]
 ) -> Iterator[Answer[LogLine]]:
+    """Lines as they come. The cursor is the id of the last line of each replica."""
+    last = {each.value.replica_id: each.value.id for each in known}
     pause = Wakes()
     while True:
-        for each in hale.log_lines(deployment_id, replica_id, after):
-            after = each.value.id
+        for each in hale.log_lines(deployment_id, replica_id, ",".join(last.values()) or None):
+            last[each.value.replica_id] = each.value.id
             yield each
         pause.wait(_LOG_PAUSE)
 
@@ -142,8 +144,7 @@ def restart(hale: Remote, deployment: Deployment) -> None:
 
 def rollback(hale: Remote, deployment: Deployment, revision: str | None) -> None:
     number = int(revision) if revision is not None and revision.isdecimal() else revision
-    hale.rollback(deployment.id, number)
-    current = hale.health(deployment.id).value.revision
+    current = hale.rollback(deployment.id, number)
     like = f"revision {revision}" if revision else "the one before"
     output.say(f"{deployment.name}: revision {current} is as {like}")
 

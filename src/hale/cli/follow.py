@@ -9,8 +9,8 @@ from threading import Thread
 from hale.cli import words
 from hale.cli.answers import Deployment, Health
 from hale.cli.client import Client, Place, UnreachableError
+from hale.cli.now import elapsed
 from hale.cli.remote import Answer, Remote
-from hale.clock import wall
 from hale.core.event import Event
 from hale.errors import HaleError
 
@@ -37,8 +37,8 @@ class Wakes:
     def wait(self, seconds: float) -> tuple[Event, ...]:
         """Events of the next `seconds`; a signal, or the end of a burst, comes earlier."""
         events: list[Event] = []
-        until = wall() + seconds
-        while (left := until - wall()) > 0:
+        until = elapsed() + seconds
+        while (left := until - elapsed()) > 0:
             try:
                 event = self._queue.get(timeout=left)
             except Empty:
@@ -46,7 +46,7 @@ class Wakes:
             if event is None:
                 break
             if not events:
-                until = min(until, wall() + _GATHER)
+                until = min(until, elapsed() + _GATHER)
             events.append(event)
         return tuple(events)
 
@@ -108,8 +108,8 @@ def events(hale: Remote, deployment_id: str, after: int) -> Iterator[Answer[Even
                     after = event.value.id
                     yield event
         except UnreachableError:
-            lost_at = wall() if lost_at is None else lost_at
-            if wall() - lost_at > PATIENCE:
+            lost_at = elapsed() if lost_at is None else lost_at
+            if elapsed() - lost_at > PATIENCE:
                 raise
         pause.wait(0.5)
 

@@ -10,8 +10,8 @@ from rich.text import Text
 from hale.cli import output, words
 from hale.cli.answers import Check, Replica
 from hale.cli.follow import Snapshot
+from hale.cli.now import now
 from hale.cli.screens import STYLES, cell, event_line, styled
-from hale.clock import wall
 from hale.core.words import outcome
 
 _EVENTS = 5
@@ -58,7 +58,7 @@ def view() -> Iterator[View]:
         class Drawn:
             def show(self, snapshot: Snapshot, note: str = "") -> None:
                 size = console.size
-                live.update(screen(snapshot, note, wall(), size.width, size.height - 1), refresh=True)
+                live.update(screen(snapshot, note, now(), size.width, size.height - 1), refresh=True)
 
         yield Drawn()
 
@@ -86,11 +86,12 @@ def _fit(line: Text, width: int) -> Text:
 
 def _head(snapshot: Snapshot) -> list[Text]:
     deployment, health = snapshot.deployment, snapshot.health
-    status = words.status(deployment, health.ready)
-    title = Text.assemble(
-        (words.clean(deployment.name), "bold"), f"  revision {health.revision}  ", styled(status)
-    )
-    lines = [title, cell(words.url(health.endpoint), "underline"), cell(words.readiness(deployment, health))]
+    status = styled(words.status(deployment, health.ready))
+    lines = [
+        cell(deployment.name, "bold"),
+        cell(words.url(health.endpoint), "underline"),
+        Text.assemble(f"revision {health.revision}, ", status, f": {words.readiness(deployment, health)}"),
+    ]
     if deployment.error:
         lines.append(cell(words.line(deployment.error), "red"))
     return [*lines, Text()]

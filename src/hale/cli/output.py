@@ -66,7 +66,7 @@ def _speaks_utf8() -> bool:
 def say(text: str) -> None:
     """A word to the person at the keyboard. A terminal that is gone is no reason to stop."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(clean(text) + "\n")
+        sys.stderr.write("\n".join(map(clean, text.split("\n"))) + "\n")
         sys.stderr.flush()
 
 

@@ -16,6 +16,9 @@ from hale.core.words import duration
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_BESIDE_URL = 50
+"""Columns that a URL leaves to the others; the rest of the terminal is its own."""
+
 STYLES: Mapping[str, str] = {
     "healthy": "green",
     "ready": "green",
@@ -51,11 +54,14 @@ def listing(*columns: str) -> Table:
 
 
 def deployments(
-    rows: Sequence[tuple[Deployment, Health]], projects: Mapping[str, str], now: float
+    rows: Sequence[tuple[Deployment, Health]], projects: Mapping[str, str], now: float, width: int
 ) -> "RenderableType":
     """The table of `hale list`; the project is named when there are several."""
     several = len({deployment.project_id for deployment, _ in rows}) > 1
     table = listing("NAME", *(["PROJECT"] if several else []), "STATUS", "READY", "REV", "AGE", "ENDPOINT")
+    # The URL is there to be copied: a long name gives way to it.
+    longest = max((len(words.url(each.endpoint)) for each, _ in rows), default=0)
+    table.columns[-1].width = max(8, min(longest, width - _BESIDE_URL))
     for deployment, health in rows:
         project = [cell(projects.get(deployment.project_id, deployment.project_id))] if several else []
         age = "" if deployment.created_at is None else duration(now - deployment.created_at)

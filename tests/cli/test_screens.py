@@ -1,0 +1,125 @@
+"""Whole screens at 80 columns, compared with the files beside this one; SCREENS=rewrite writes them anew."""
+
+import io
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from cli import examples as e
+from rich.console import Console, RenderableType
+
+from hale.cli import answers, live, screens
+from hale.cli.follow import Snapshot
+
+FOLDER = Path(__file__).parent / "screens"
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def drawn(renderable: RenderableType, width: int = 80) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=width, markup=False, emoji=False, highlight=False, color_system=None)
+    console.print(renderable)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def same(name: str, text: str) -> None:
+    path = FOLDER / f"{name}.txt"
+    if os.environ.get("SCREENS") == "rewrite":
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+DEPLOYMENT = answers.deployment(e.deployment())
+HEALTH = answers.health(e.health(e.ready_replica(), e.starting_replica(), e.backoff_replica()))
+EVENTS = tuple(
+    answers.event(each)
+    for each in [
+        e.event(1, 60, "revision 3 applied", None),
+        e.event(2, 58, "started"),
+        e.event(3, 57, "ready 1.2 s after its start, gets traffic"),
+        e.event(4, 6, 'exited with code 1 after 2 s: "' + "no such file " * 8, e.R3, "warning"),
+    ]
+)
+
+
+def many(count: int) -> answers.Health:
+    """`count` ready replicas, with one that starts and one that waits among them."""
+    ready = [
+        e.replica(str(UUID(int=(i + 1) * 7919 << 100)), "ready", 500, checks={"readiness": e.passing()})
+        for i in range(count)
+    ]
+    half = count // 2
+    return answers.health(e.health(*ready[:half], e.starting_replica(), e.backoff_replica(), *ready[half:]))
+
+
+def test_get_shows_each_replica_with_its_checks_and_what_comes_next() -> None:
+    same("get", drawn(screens.deployment_screen(DEPLOYMENT, HEALTH, e.NOW)))
+
+
+def test_get_shows_why_a_revision_failed() -> None:
+    failed = answers.deployment(
+        e.deployment(
+            spec={"dtHealthy": None, "error": "revision 3 is not healthy after 10 min without progress"}
+        )
+    )
+    same("get-failed", drawn(screens.deployment_screen(failed, answers.health(e.health()), e.NOW)))
+
+
+def test_list_is_a_table() -> None:
+    other = answers.deployment(e.deployment(id="b", name="Ä long name " * 8, projectId="p2"))
+    rows = [(DEPLOYMENT, HEALTH), (other, HEALTH)]
+    same("list", drawn(screens.deployments(rows, {"p1": "default", "p2": "other"}, e.NOW, 80)))
+
+
+def test_history_says_what_became_of_each_revision() -> None:
+    base = {"applied_at": e.NOW - 50, "created_at": e.NOW - 60, "replicas": 2, "runs": "uvicorn app:app"}
+    rows = [
+        answers.Revision(3, "s3", healthy_at=None, error="", current=True, **base),
+        answers.Revision(2, "s2", healthy_at=None, error="not healthy after 10 min", current=False, **base),
+        answers.Revision(1, "s1", healthy_at=e.NOW - 55, error="", current=False, **base),
+    ]
+    same("history", drawn(screens.history(rows, e.NOW)))
+
+
+def test_live_view_of_three_replicas() -> None:
+    snapshot = Snapshot(DEPLOYMENT, HEALTH, EVENTS)
+    same("live", drawn(live.screen(snapshot, "Ctrl-C stops it.", e.NOW, 80, 23)))
+
+
+def test_live_view_of_fifty_replicas_shows_those_that_matter_and_counts_the_others() -> None:
+    deployment = replace(DEPLOYMENT, name="a very long name " * 12, wanted=50)
+    snapshot = Snapshot(deployment, many(48), EVENTS * 4)
+    same("live-50", drawn(live.screen(snapshot, "Ctrl-C stops it.", e.NOW, 80, 23)))
+
+
+@pytest.mark.parametrize("replicas", [0, 1, 3, 8, 50])
+@pytest.mark.parametrize("events", [0, 1, 5, 50])
+@pytest.mark.parametrize(("width", "height"), [(80, 23), (40, 12), (200, 60), (20, 5), (1, 1)])
+def test_live_view_fits_every_terminal(replicas: int, events: int, width: int, height: int) -> None:
+    snapshot = Snapshot(replace(DEPLOYMENT, error="it broke"), many(replicas), EVENTS[-1:] * events)
+    lines = drawn(live.screen(snapshot, "Ctrl-C stops it.", e.NOW, width, height), width).splitlines()
+    assert len(lines) <= height
+    assert all(len(line) <= width for line in lines)
+
+
+def test_hostile_answers_are_drawn_as_text() -> None:
+    body = "[bold red]\x1b[2J\x1b]0;owned\x07[/] \u202e:smile:"
+    checks = {"readiness": e.check("failing", 1, 3, e.result(False, 1, 500, 2.0, body))}
+    health = answers.health(e.health(e.replica(e.R1, "unready", 5, checks=checks)))
+    text = drawn(screens.deployment_screen(replace(DEPLOYMENT, name=body), health, e.NOW), 200)
+    text += drawn(live.screen(Snapshot(DEPLOYMENT, health), "", e.NOW, 200, 23), 200)
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert text.count("[bold red]\\x1b[2J\\x1b]0;owned\\x07[/] \\u202e:smile:") == 3
