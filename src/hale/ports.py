@@ -188,8 +188,8 @@ class Store(Protocol):
     async def put_revision(self, revision: Revision) -> None:
         """Update what has become of a revision (`applied_at`, `healthy_at`, `error`)."""
 
-    async def revisions(self, deployment_id: str) -> Sequence[Revision]:
-        """All of the deployment's, newest first."""
+    async def revisions(self, deployment_id: str, *, limit: int | None = None) -> Sequence[Revision]:
+        """The deployment's, newest first: all, or the newest `limit`."""
 
     async def put_replicas(self, states: Sequence[tuple[Replica, Mapping[ProbeKind, Health]]]) -> None:
         """Remember replicas with the verdicts and streaks of their checks (results are not kept)."""

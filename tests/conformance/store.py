@@ -66,6 +66,11 @@ class StoreSuite:
         assert found == replace(deployment(), name="renamed")
         assert [each.number for each in await store.revisions("d1")] == [2, 1]
 
+    async def test_the_newest_revisions_can_be_had_alone(self, store: Store) -> None:
+        for number in (1, 2, 3):
+            await store.apply(deployment(), revision(number))
+        assert await store.revisions("d1", limit=2) == [revision(3), revision(2)]
+
     async def test_apply_may_be_repeated(self, store: Store) -> None:
         await store.apply(deployment(), revision(1))
         await store.apply(deployment(), revision(1))

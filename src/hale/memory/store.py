@@ -70,9 +70,9 @@ class MemoryStore:
                 known, applied_at=revision.applied_at, healthy_at=revision.healthy_at, error=revision.error
             )
 
-    async def revisions(self, deployment_id: str) -> Sequence[Revision]:
+    async def revisions(self, deployment_id: str, *, limit: int | None = None) -> Sequence[Revision]:
         own = (revision for revision in self._revisions.values() if revision.deployment_id == deployment_id)
-        return sorted(own, key=lambda revision: revision.number, reverse=True)
+        return sorted(own, key=lambda revision: revision.number, reverse=True)[:limit]
 
     async def put_replicas(self, states: Sequence[State]) -> None:
         for replica, health in states:

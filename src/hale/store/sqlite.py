@@ -97,9 +97,10 @@ class SqliteStore:
         sql = "UPDATE revisions SET applied_at = ?, healthy_at = ?, error = ? WHERE id = ?"
         await self._write(lambda db: db.execute(sql, became))
 
-    async def revisions(self, deployment_id: str) -> Sequence[Revision]:
-        sql = "SELECT * FROM revisions WHERE deployment_id = ? ORDER BY number DESC"
-        return [rows.revision(row) for row in await self._all(sql, deployment_id)]
+    async def revisions(self, deployment_id: str, *, limit: int | None = None) -> Sequence[Revision]:
+        sql = "SELECT * FROM revisions WHERE deployment_id = ? ORDER BY number DESC LIMIT ?"
+        found = await self._all(sql, deployment_id, -1 if limit is None else limit)
+        return [rows.revision(row) for row in found]
 
     # --- replicas -----------------------------------------------------------------------------
 

@@ -1,0 +1,239 @@
+"""What can be done with deployments, as functions over Store and Platform; routes only translate.
+
+Whatever changes what is desired does so alone (`Context.changing`): two requests that apply one
+name at the same time make one deployment with two revisions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from hale.api import projects, specs
+from hale.api.context import Context
+from hale.api.errors import ProblemsError
+from hale.api.models import JsonObject
+from hale.core.deployment import Deployment, Revision
+from hale.core.event import Event, Level
+from hale.errors import ConflictError, NotFoundError, RefusedError
+from hale.spec import compile as compiled
+from hale.spec import load, naming, unsupported
+from hale.spec.schema import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A deployment and its newest revision: what is desired of it."""
+
+    deployment: Deployment
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an upsert brings: the spec as it came, where it goes, and the git headers."""
+
+    project_id: str
+    config: JsonObject
+    deployment_id: str | None = None
+    metadata: Mapping[str, str] | None = None
+
+
+async def every(context: Context) -> Sequence[Deployment]:
+    """All that are not being deleted."""
+    return [each for each in await context.store.deployments() if each.deleted_at is None]
+
+
+async def find(context: Context, deployment_id: str) -> Deployment:
+    """The deployment; one that is being deleted is gone for everybody who asks."""
+    deployment = await context.store.deployment(deployment_id)
+    if deployment is None or deployment.deleted_at is not None:
+        raise NotFoundError(f"cannot find deployment {deployment_id[:100]!r}: there is none")
+    return deployment
+
+
+async def current(context: Context, deployment: Deployment) -> Current:
+    (newest,) = await context.store.revisions(deployment.id, limit=1)
+    return Current(deployment, newest)
+
+
+async def upsert(context: Context, request: Request) -> Current:
+    """Create the deployment or give it a new revision."""
+    async with context.changing:
+        before = await _meant(context, request)
+        spec = load.from_body(specs.resubmitted(request.config, before.revision if before else None))
+        if before is None:
+            return await _create(context, request, spec)
+        deployment = await _renamed(context, before.deployment, spec.name)
+        return await _revise(context, replace(before, deployment=deployment), spec, metadata=request.metadata)
+
+
+async def change(
+    context: Context, deployment_id: str, *, replicas: int | None, enabled: bool | None
+) -> Current:
+    """A new revision with another number of replicas, or switched on or off."""
+    if replicas is None and enabled is None:
+        raise RefusedError(
+            "cannot change the deployment: nothing to change is given", hint="send replicas or enabled"
+        )
+    async with context.changing:
+        now = await current(context, await find(context, deployment_id))
+        return await _revise(
+            context, now, specs.spec_of(now.revision.document).changed(replicas=replicas, enabled=enabled)
+        )
+
+
+async def rollback(context: Context, deployment_id: str, wanted: int | str | None) -> Current:
+    """A new revision with the spec of an earlier one: the one before, unless another is named."""
+    async with context.changing:
+        deployment = await find(context, deployment_id)
+        newest, *earlier = await context.store.revisions(deployment.id)
+        target = _target(deployment, newest, earlier, wanted)
+        spec = specs.spec_of(target.document)
+        return await _revise(context, Current(deployment, newest), spec, like=target.number)
+
+
+async def restart(context: Context, deployment_id: str) -> Current:
+    """Replace every replica by a new one of the same revision, as a rollout does."""
+    async with context.changing:
+        deployment = await find(context, deployment_id)
+        deployment = replace(deployment, restarts=deployment.restarts + 1)
+        await context.store.put_deployment(deployment)
+        now = await current(context, deployment)
+        told = _event(context, now, "deployment.restarted", "a restart of all replicas was asked for")
+        await _tell(context, deployment, [told])
+        return now
+
+
+async def delete(context: Context, deployment_id: str) -> Deployment:
+    """Mark it; its replicas finish their requests, then the platform forgets it."""
+    async with context.changing:
+        deployment = replace(await find(context, deployment_id), deleted_at=context.clock.now())
+        await context.store.put_deployment(deployment)
+        now = await current(context, deployment)
+        await _tell(
+            context, deployment, [_event(context, now, "deployment.deleted", "its end was asked for")]
+        )
+        return deployment
+
+
+async def _meant(context: Context, request: Request) -> Current | None:
+    """The deployment that the request names: by its id, else by project and name."""
+    project = await projects.find(context, request.project_id)
+    if request.deployment_id is None:
+        name = request.config.get("name")
+        return await _meant_by_name(context, project.id, name) if isinstance(name, str) else None
+    deployment = await find(context, request.deployment_id)
+    if deployment.project_id != project.id:
+        raise NotFoundError(f"cannot find deployment {deployment.id!r} in project {project.name}")
+    return await current(context, deployment)
+
+
+async def _meant_by_name(context: Context, project_id: str, name: str) -> Current | None:
+    for deployment in await projects.deployments(context, project_id):
+        if deployment.name == name:
+            return await current(context, deployment)
+    return None
+
+
+async def _renamed(context: Context, deployment: Deployment, name: str) -> Deployment:
+    """The deployment under the name of its new spec; its slug stays."""
+    if name != deployment.name and await _meant_by_name(context, deployment.project_id, name):
+        raise ConflictError(
+            f"cannot rename {deployment.name} to {name}: there is another deployment of that name"
+        )
+    return replace(deployment, name=name)
+
+
+async def _create(context: Context, request: Request, spec: Spec) -> Current:
+    _refuse(context, spec)
+    now = context.clock.now()
+    # One that is still going away keeps its slug, and with it its traffic.
+    taken = {deployment.slug for deployment in await context.store.deployments()}
+    deployment = Deployment(str(uuid4()), request.project_id, spec.name, naming.slug(spec.name, taken), now)
+    revision = _revision(deployment, 1, spec, now, request.metadata)
+    await context.store.apply(deployment, revision)
+    made = Current(deployment, revision)
+    created = _event(context, made, "deployment.created", f"created with {_size(spec)}")
+    await _tell(context, deployment, [created, *_notes(context, made, unsupported.notes(spec))])
+    return made
+
+
+async def _revise(
+    context: Context,
+    before: Current,
+    spec: Spec,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    like: int | None = None,
+) -> Current:
+    """Append a revision and tell of it."""
+    _refuse(context, spec)
+    number = before.revision.number + 1
+    revision = _revision(before.deployment, number, spec, context.clock.now(), metadata)
+    await context.store.apply(before.deployment, revision)
+    now = Current(before.deployment, revision)
+    origin = "" if like is None else f", back to the spec of revision {like}"
+    created = _event(
+        context, now, "revision.created", f"revision {number} was applied{origin}: {_size(spec)}"
+    )
+    known = unsupported.notes(specs.spec_of(before.revision.document))
+    notes = [note for note in unsupported.notes(spec) if note not in known]
+    await _tell(context, now.deployment, [created, *_notes(context, now, notes)])
+    return now
+
+
+def _refuse(context: Context, spec: Spec) -> None:
+    """Stop what can't be done here, with everything that stands in the way."""
+    reasons = [str(refusal) for refusal in unsupported.refusals(spec)]
+    if unable := context.platform.unable(compiled.template(spec)):
+        reasons.append(unable)
+    if reasons:
+        raise ProblemsError(f"cannot apply {spec.name}: {'; '.join(reasons)}", reasons)
+
+
+def _revision(
+    deployment: Deployment, number: int, spec: Spec, now: float, metadata: Mapping[str, str] | None
+) -> Revision:
+    return Revision(str(uuid4()), deployment.id, number, spec.document(), now, metadata=metadata or {})
+
+
+def _target(
+    deployment: Deployment, newest: Revision, earlier: Sequence[Revision], wanted: int | str | None
+) -> Revision:
+    doing = f"cannot roll {deployment.name} back"
+    if wanted is None and earlier:
+        return earlier[0]
+    if wanted is None:
+        raise RefusedError(f"{doing}: it has one revision only")
+    if str(wanted) in (str(newest.number), newest.id):
+        raise RefusedError(f"{doing} to revision {newest.number}: that is the current one")
+    for revision in earlier:
+        if str(wanted) in (str(revision.number), revision.id):
+            return revision
+    raise NotFoundError(
+        f"{doing} to revision {str(wanted)[:100]}: there is none", hint="its revisions are its history"
+    )
+
+
+def _notes(context: Context, now: Current, notes: Sequence[str]) -> list[Event]:
+    """What the person who applied it should know."""
+    return [_event(context, now, "revision.note", note, level=Level.WARNING) for note in notes]
+
+
+def _event(context: Context, now: Current, kind: str, message: str, *, level: Level = Level.NORMAL) -> Event:
+    return Event(context.clock.now(), kind, message, now.deployment.id, now.revision.number, level=level)
+
+
+async def _tell(context: Context, deployment: Deployment, events: Sequence[Event]) -> None:
+    """Keep the events and wake the platform; it is woken whether they could be kept or not."""
+    try:
+        await context.store.append(events)
+    finally:
+        context.platform.wake(deployment.id)
+
+
+def _size(spec: Spec) -> str:
+    if spec.enabled is False:
+        return "disabled"
+    count = compiled.replicas(spec)
+    return "1 replica" if count == 1 else f"{count} replicas"

@@ -1,0 +1,96 @@
+"""What a request body may be: at most 1 MiB, and JSON that can be kept and answered again."""
+
+import json
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY_LIMIT = 1024 * 1024
+_TOO_LARGE = "cannot take the request: its body is larger than 1 MiB"
+
+
+class BodyLimit:
+    """Breaks off a body as soon as it is too large: by what it announces, else by what has come."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "")
+        received = BODY_LIMIT + 1 if announced.isdecimal() and int(announced) > BODY_LIMIT else 0
+
+        async def limited() -> Message:
+            nonlocal received
+            if received <= BODY_LIMIT:
+                message = await receive()
+                received += len(message.get("body", b""))
+            if received > BODY_LIMIT:
+                # FastAPI lets an HTTPException out of the reading of a body, and nothing else.
+                raise HTTPException(413, _TOO_LARGE, headers={"Connection": "close"})
+            return message
+
+        await self._app(scope, limited, send)
+
+
+class JsonRoute(APIRoute):
+    """A route whose body is read by `strict_json`."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handle(_JsonRequest(request.scope, request.receive))
+
+        return strict
+
+
+class _JsonRequest(Request):
+    async def json(self) -> Any:  # what Request.json gives
+        return strict_json(await self.body())
+
+
+def strict_json(body: bytes) -> Any:  # what json.loads gives
+    """The value; refused is also what Python's parser lets pass: doubled keys, NaN, lone surrogates."""
+    try:
+        text = body.decode()
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
+        # Escapes such as \ud800 stand for no character: they could not be stored or sent.
+        json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError:
+        raise
+    except UnicodeError as error:
+        raise json.JSONDecodeError("it is not UTF-8", "", 0) from error
+    except RecursionError as error:
+        raise json.JSONDecodeError("it is nested too deeply", "", 0) from error
+    except ValueError as error:
+        raise json.JSONDecodeError(str(error), "", 0) from error
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {json.dumps(double)[:100]} is there twice")
+    return found
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:100]} is too large")
+    return number
