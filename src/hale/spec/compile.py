@@ -1,0 +1,158 @@
+"""A spec as values of the core, and as clients see it. Pure."""
+
+import hashlib
+import json
+import string
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from hale.core import backoff as core_backoff
+from hale.core import deployment as core
+from hale.core.probe import ExecAction, HttpAction, Probe, ProbeKind
+from hale.errors import RefusedError
+from hale.spec.schema import AnyCheck, Backoff, ExecCheck, Settings, Spec
+
+MASK = "***"
+SECRET = "secret:"  # noqa: S105  (the mark of a reference, not a secret)
+
+
+def whole(spec: Spec) -> dict[str, Any]:
+    """The spec with `hale`; a literal password is masked."""
+    data = spec.data()
+    key = data.get("basicAuthKey")
+    if key is not None and not key.startswith(SECRET):
+        data["basicAuthKey"] = MASK
+    return data
+
+
+def gradient_part(spec: Spec) -> dict[str, Any]:
+    """The spec as Gradient's clients read it: without `hale`, and always with an `image`."""
+    data = whole(spec)
+    data.pop("hale", None)
+    data.setdefault("image", "")
+    return data
+
+
+def replicas(spec: Spec) -> int:
+    """How many are wanted: none of a disabled one."""
+    return spec.resources.replicas if spec.enabled else 0
+
+
+def password(spec: Spec) -> str | None:
+    """The password of a protected endpoint, None for a public one."""
+    if spec.basic_auth_key and spec.basic_auth_key.startswith(SECRET):
+        # Never silently public, nor protected by the name of a secret.
+        raise RefusedError(
+            "cannot use basicAuthKey: it refers to a secret, and there are no secrets here yet"
+        )
+    return spec.basic_auth_key
+
+
+def strategy(spec: Spec) -> core.Strategy:
+    """How a revision takes over."""
+    own, default = _own(spec).strategy, core.Strategy()
+    if own is None:
+        return default
+    return core.Strategy(
+        max_surge=default.max_surge if own.max_surge is None else _share(own.max_surge),
+        max_unavailable=default.max_unavailable
+        if own.max_unavailable is None
+        else _share(own.max_unavailable),
+        progress_deadline=_or(own.progress_deadline_seconds, default.progress_deadline),
+    )
+
+
+def template(spec: Spec, *, restarts: int = 0, default_workdir: str | Path | None = None) -> core.Template:
+    """What a replica is made of; `default_workdir` is for a spec without `hale.workdir`."""
+    own, default = _own(spec), core.Template(key="")
+    workdir = own.workdir or default_workdir
+    return core.Template(
+        key=_key(spec, restarts),
+        command=spec.command or (),
+        image=spec.image,
+        env=tuple((variable.name, variable.value) for variable in spec.env or ()),
+        ports=spec.resources.ports,
+        workdir=None if workdir is None else str(workdir),
+        probes=_probes(spec),
+        backoff=_backoff(own.backoff),
+        eager=default.eager if own.eager is None else own.eager,
+        drain=_or(own.drain_seconds, default.drain),
+        grace=_or(own.grace_period_seconds, default.grace),
+    )
+
+
+def _own(spec: Spec) -> Settings:
+    return spec.hale or Settings()
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _share(value: int | str) -> core.Share:
+    return (
+        core.Share(float(value.removesuffix("%")), percent=True)
+        if isinstance(value, str)
+        else core.Share(value)
+    )
+
+
+def _backoff(own: Backoff | None) -> core_backoff.Backoff:
+    default = core_backoff.Backoff()
+    if own is None:
+        return default
+    return core_backoff.Backoff(
+        initial=_or(own.initial_seconds, default.initial),
+        maximum=_or(own.max_seconds, default.maximum),
+        reset_after=_or(own.reset_after_seconds, default.reset_after),
+    )
+
+
+def _probes(spec: Spec) -> dict[ProbeKind, Probe]:
+    checks = spec.health_checks
+    if checks is None:
+        return {}
+    found = {
+        ProbeKind.STARTUP: checks.startup,
+        ProbeKind.READINESS: checks.readiness,
+        ProbeKind.LIVENESS: checks.liveness,
+    }
+    return {kind: _probe(kind, check) for kind, check in found.items() if check is not None}
+
+
+def _probe(kind: ProbeKind, check: AnyCheck) -> Probe:
+    action = _action(check)
+    default = Probe(kind, action)
+    return Probe(
+        kind,
+        action,
+        initial_delay=_or(check.initial_delay_seconds, default.initial_delay),
+        period=_or(check.period_seconds, default.period),
+        timeout=_or(check.timeout_seconds, default.timeout),
+        failure_threshold=check.failure_threshold or default.failure_threshold,
+    )
+
+
+def _action(check: AnyCheck) -> HttpAction | ExecAction:
+    if isinstance(check, ExecCheck):
+        return ExecAction(check.exec_.command)
+    return HttpAction(
+        path=quote(check.path, safe=string.punctuation),
+        port=check.port,
+        host=check.host or None,
+        headers=tuple((header.name, header.value) for header in check.headers or ()),
+    )
+
+
+def _key(spec: Spec, restarts: int) -> str:
+    """A digest of what is written, not of what comes of it: a new default of hale replaces no replica."""
+    data = spec.data()
+    for name in ("apiVersion", "name", "enabled", "basicAuthKey"):
+        data.pop(name, None)
+    for name in ("replicas", "autoscaling"):
+        data["resources"].pop(name, None)
+    data.get("hale", {}).pop("strategy", None)
+    said = {name: value for name, value in data.items() if value not in ([], {})}
+    text = json.dumps({**said, "restarts": restarts}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
