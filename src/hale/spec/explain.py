@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from hale.spec import dialects
 from hale.spec.problems import Loc, Problem, kind, shown
 from hale.spec.schema import Common, ExecCheck, HttpCheck
+from hale.spec.tree import Source
 
 _SECRET = frozenset({"value", "basicAuthKey", "accessKeyId", "secretAccessKey", "password"})
 
