@@ -40,7 +40,7 @@ Data = Annotated[
 ]
 Project = Annotated[str | None, typer.Option("--project", metavar="PROJECT", help="A project's name or id.")]
 SpecName = Annotated[
-    str | None, typer.Option("--name", metavar="NAME", help="The name, if the spec has none.")
+    str | None, typer.Option("--name", metavar="NAME", help="Its name, instead of the one in the spec.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")]
