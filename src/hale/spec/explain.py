@@ -1,6 +1,8 @@
 """What pydantic found, in our words: the field as written, what was found, what is allowed, a hint."""
 
 import difflib
+import json
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -34,11 +36,21 @@ _ELSEWHERE = {
     "ports": "write resources.ports",
     "replicas": "write resources.replicas",
     "containers": "this is not a Kubernetes manifest: write image or command at the top",
+    "autoscaling": "write resources.autoscaling",
+    "machineType": "write resources.machineType",
+    "instanceType": "write resources.machineType",
+    "backoff": "write hale.backoff",
+    "drainSeconds": "write hale.drainSeconds",
+    "gracePeriodSeconds": "write hale.gracePeriodSeconds",
+    "eager": "write hale.eager",
     "kind": "this is not a Kubernetes manifest; remove it",
     "metadata": "this is not a Kubernetes manifest: write name at the top",
     "spec": "this is not a Kubernetes manifest: its fields stand at the top",
 }
 """Words of Kubernetes, and of ours in the wrong place, that no likeness would lead to the right one."""
+
+_LONG = 200
+"""Characters of a command that is still shown as a list."""
 
 _TYPES = {
     "string_type": "a string",
@@ -54,10 +66,9 @@ _TYPES = {
 }
 
 _LIMITS = {
-    "greater_than_equal": "at least {ge}",
-    "less_than_equal": "at most {le}",
-    "greater_than": "more than {gt}",
-    "less_than": "less than {lt}",
+    "greater_than_equal": ("at least", "ge"),
+    "less_than_equal": ("at most", "le"),
+    "greater_than": ("more than", "gt"),
 }
 
 _PATTERNS = {
@@ -85,8 +96,17 @@ def problems(
 
 
 def _loc(details: ErrorDetails) -> Loc:
-    """The place without the marks of unions."""
-    return tuple(part for part in details["loc"] if not str(part).startswith("#") or isinstance(part, int))
+    """The place without the marks of unions. An unknown key may look like one; it is the last part."""
+    unknown = details["type"] == "extra_forbidden"
+    outer, last = details["loc"][:-1], details["loc"][-1:]
+    return (
+        *(part for part in outer if not _is_tag(part)),
+        *(part for part in last if unknown or not _is_tag(part)),
+    )
+
+
+def _is_tag(part: str | int) -> bool:
+    return isinstance(part, str) and part.startswith("#")
 
 
 def _explain(
@@ -108,7 +128,8 @@ def _wrong(
     """The errors about a value that is there: what it must be, what it is, a hint."""
     must = _must(what, loc, context, details["msg"])
     if must:
-        return f"must be {must}, not {_shown(loc, value)}", _type_hint(what, value)
+        hint = _as_list(value) if loc[-1:] == ("command",) else ""
+        return f"must be {must}, not {_shown(loc, value)}", hint or _type_hint(what, value)
     if what == "null":
         return "must not be empty (null)", "give it a value or leave the key out"
     if what in ("string_too_short", "too_short"):
@@ -121,12 +142,22 @@ def _wrong(
 def _must(what: str, loc: Loc, context: Mapping[str, Any], message: str) -> str:
     """What a value must be, where that and the value found say it all."""
     if what in _LIMITS:
-        return _LIMITS[what].format(**context)
+        word, key = _LIMITS[what]
+        return f"{word} {context[key]:.12g}"
     if what == "literal_error":
         return str(context["expected"]).replace("'", "")
     if what == "string_pattern_mismatch":
         return _PATTERNS[str(loc[-1])]
-    return message if what == "share" else _TYPES.get(what, "")
+    return message if what == "needed" else _TYPES.get(what, "")
+
+
+def _as_list(command: object) -> str:
+    """How a command that is one string is written as a list."""
+    try:
+        words = shlex.split(command) if isinstance(command, str) and len(command) < _LONG else []
+    except ValueError:
+        words = []
+    return f"write {json.dumps(words, ensure_ascii=False)}" if words else ""
 
 
 def _type_hint(what: str, value: object) -> str:
@@ -180,7 +211,7 @@ def _unknown(
     known = _keys(owner)
     lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(key.lower(), lower, 1, 0.75)
-    if near and key not in _ELSEWHERE:
+    if near:
         return "unknown key", f"did you mean {lower[near[0]]}?"
     hint = _ELSEWHERE.get(key, "")
     if not hint:
@@ -198,7 +229,7 @@ def _owner(details: ErrorDetails, model: type[BaseModel]) -> type[BaseModel]:
     parts = [part for part in details["loc"][:-1] if isinstance(part, str)]
     candidates = [model]
     for part in parts:
-        if part.startswith("#"):
+        if _is_tag(part):
             candidates = [candidate for candidate, tag in _tagged(candidates) if tag == part]
             continue
         owner = candidates[0]

@@ -50,6 +50,11 @@ def wrong(message: str) -> PydanticCustomError:
     return PydanticCustomError("hale", "{message}", {"message": message})
 
 
+def needed(what: str) -> PydanticCustomError:
+    """A problem whose message names what is needed; the value found is added to it."""
+    return PydanticCustomError("needed", "{what}", {"what": what})
+
+
 def _free_of(pattern: re.Pattern[str], what: str) -> AfterValidator:
     def check(text: str) -> str:
         if found := pattern.search(text):
@@ -76,25 +81,25 @@ def _different(ports: tuple[int, ...]) -> tuple[int, ...]:
 
 def _path(text: str) -> str:
     if " " in text:
-        raise wrong("must not contain spaces (%20 stands for one)")
+        raise needed("a path without spaces (%20 stands for one)")
     return text
 
 
 def _header_name(text: str) -> str:
     if not _TOKEN.fullmatch(text):
-        raise wrong("must be a header name: letters, digits and !#$%&'*+-.^_`|~")
+        raise needed("a header name of letters, digits and !#$%&'*+-.^_`|~")
     return text
 
 
 def _header_value(text: str) -> str:
     if not text.isascii() and not all(ord(character) < 256 for character in text):
-        raise wrong("must be a header value: Latin-1 characters only")
+        raise needed("of Latin-1 characters")
     return text
 
 
 def _host(text: str) -> str:
     if _NOT_IN_HOST.search(text):
-        raise wrong("must be a host name or an address")
+        raise needed("a host name or an address")
     return text
 
 
@@ -106,7 +111,7 @@ def _program(command: tuple[str, ...]) -> tuple[str, ...]:
 
 def _env_name(text: str) -> str:
     if "=" in text:
-        raise wrong('must not contain "="')
+        raise needed('a name without "="')
     return text
 
 
@@ -121,12 +126,12 @@ def _share(value: object) -> object:
     whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_REPLICAS
     if whole or (isinstance(value, str) and _PERCENT.fullmatch(value)):
         return value
-    raise PydanticCustomError("share", f'a whole number from 0 to {MAX_REPLICAS}, or "0%" to "100%"')
+    raise needed(f'a whole number from 0 to {MAX_REPLICAS}, or "0%" to "100%"')
 
 
 def _workdir(text: str) -> str:
     if not PurePosixPath(text).is_absolute():
-        raise wrong("must be an absolute path (only in a file may it be relative, to the file's folder)")
+        raise needed("an absolute path (in a file it may be relative to the file's folder)")
     return text
 
 
@@ -141,6 +146,7 @@ Delay = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False), PlainSeriali
 Duration = Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False), PlainSerializer(_short)]
 Pause = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False), PlainSerializer(_short)]
 Long = Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False), PlainSerializer(_short)]
+BackoffTime = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False), PlainSerializer(_short)]
 Share = Annotated[int | str, BeforeValidator(_share)]
 
 
@@ -331,8 +337,10 @@ class Strategy(Model):
 
 
 class Backoff(Model):
-    initial_seconds: Pause | None = None
-    max_seconds: Long | None = None
+    """How long before a restart; never nothing, which would be a restart loop without a pause."""
+
+    initial_seconds: BackoffTime | None = None
+    max_seconds: BackoffTime | None = None
     reset_after_seconds: Long | None = None
 
 

@@ -175,7 +175,7 @@ class _Builder:
             raise syntax_error("a key must be a string", self._filename, self.at)
         else:
             top.key = shown(key)
-            self._problem((*self._loc(), top.key), f"a key must be a string, not {kind(key)}", "quote it")
+            self._problem(self._loc(), f"a key must be a string, not {kind(key)}", "quote it")
         top.key_at = self.at
         top.size += len(top.key)
 
