@@ -19,6 +19,7 @@ class MemoryBalancer:
         self.stopped = False
         self._ready: dict[str, bool] = {}
         self._flights: dict[str, int] = {}
+        self._served: dict[str, int] = {}
         self._listeners: list[Callable[[Event], None]] = []
 
     async def apply(self, routes: Sequence[Route]) -> None:
@@ -60,6 +61,7 @@ class MemoryBalancer:
         if server is None:
             return 503, ""
         self._flights[server.id] += 1
+        self._served[server.id] = self._served.get(server.id, 0) + 1
         return 200, server.id
 
     def finish(self, server_id: str) -> None:
@@ -77,4 +79,4 @@ class MemoryBalancer:
 
     def _least(self, servers: Sequence[Server]) -> Server | None:
         usable = [server for server in servers if self._ready[server.id]]
-        return min(usable, key=lambda server: self._flights[server.id], default=None)
+        return min(usable, key=lambda s: (self._flights[s.id], self._served.get(s.id, 0)), default=None)

@@ -65,25 +65,29 @@ class Process:
         """ProcessLookupError if it is gone already."""
         self.pid = pid
         self._fd = os.pidfd_open(pid)
+        self._gone: asyncio.Event | None = None
 
     async def gone(self) -> None:
         """Wait for its end, and bury it if it is our child."""
-        loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-        loop.add_reader(self._fd, ended.set)
-        try:
-            await ended.wait()
-        finally:
-            loop.remove_reader(self._fd)
-        self.bury()
+        if self._gone is None:
+            self._gone = asyncio.Event()
+            asyncio.get_running_loop().add_reader(self._fd, self._bury)
+        await self._gone.wait()
+
+    def _bury(self) -> None:
+        self._ignore()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
+        if self._gone is not None:
+            self._gone.set()
+
+    def _ignore(self) -> None:
+        if self._gone is not None:
+            asyncio.get_running_loop().remove_reader(self._fd)
 
     @property
     def ended(self) -> bool:
         return bool(select.select([self._fd], [], [], 0)[0])
-
-    def bury(self) -> None:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)
 
     def send(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -100,6 +104,7 @@ class Process:
             await self.gone()
 
     def close(self) -> None:
+        self._ignore()
         os.close(self._fd)
 
 
