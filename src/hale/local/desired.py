@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from hale.core.deployment import Deployment, Desired, Revision, Strategy, Template
+from hale.core.probe import Probe, ProbeKind, TcpAction
 from hale.spec import compile as compiled
 from hale.spec.schema import Spec
 
@@ -22,12 +23,20 @@ class _Compiled:
 def _compile(document: str) -> _Compiled:
     spec = Spec.from_document(document)
     return _Compiled(
-        compiled.template(spec),
+        _checked(compiled.template(spec)),
         compiled.replicas(spec),
-        spec.enabled is not False,
+        spec.enabled,
         compiled.strategy(spec),
         compiled.password(spec),
     )
+
+
+def _checked(template: Template) -> Template:
+    """Without startup and readiness checks a replica is ready once its first port accepts a connection."""
+    if template.probes.keys() & {ProbeKind.STARTUP, ProbeKind.READINESS}:
+        return template
+    accepts = Probe(ProbeKind.READINESS, TcpAction())
+    return replace(template, probes={**template.probes, ProbeKind.READINESS: accepts})
 
 
 def _restarted(template: Template, restarts: int) -> Template:
