@@ -4,16 +4,21 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
-from hale.cli.client import Client, Place, UnreachableError, find
+from hale.cli.client import Client, Place, UnreachableError, find, find_in
 from hale.cli.follow import Wakes
 from hale.cli.now import elapsed
 from hale.cli.remote import Remote
 from hale.cli.serve import ServeOptions
 from hale.errors import HaleError
+
+PROGRAM = (sys.executable, "-P", "-m", "hale.cli.main")
+"""How this very hale is run; -P: nothing is imported from the folder that it happens to run in."""
+
+_LOG_SIZE = 10 * 1024 * 1024
 
 START_PATIENCE = 60.0
 """Seconds that a daemon may take until it answers."""
@@ -22,22 +27,29 @@ START_PATIENCE = 60.0
 def running(data: Path) -> Remote | None:
     """The daemon on this data folder, if one answers."""
     try:
-        place = find(data)
-        Client(place).get("/health")
+        client = Client(find(data))
+        client.get("/health")
     except UnreachableError:
         return None
-    return Remote(Client(place))
+    return Remote(client)
 
 
-def start(data: Path, options: ServeOptions, wakes: Wakes, stopped: Callable[[], bool]) -> "Daemon":
+def start(
+    data: Path,
+    options: ServeOptions,
+    wakes: Wakes,
+    stopped: Callable[[], bool],
+    program: Sequence[str] = PROGRAM,
+) -> "Daemon":
     """Start a daemon in a session of its own and return once it answers."""
     log = data / "serve.log"
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with log.open("ab") as written:
+        full = log.exists() and log.stat().st_size > _LOG_SIZE
+        with log.open("wb" if full else "ab") as written:
             seen = written.tell()
             process = subprocess.Popen(  # noqa: S603 # our own interpreter and program
-                [sys.executable, "-P", "-m", "hale.cli.main", "serve", "--data", str(data), *options.given()],
+                [*program, "serve", "--data", str(data), *options.given()],
                 stdin=subprocess.DEVNULL,
                 stdout=written,
                 stderr=written,
@@ -73,17 +85,16 @@ class Daemon:
         self._place: Place | None = None
 
     def answers(self, data: Path) -> bool:
-        with suppress(HaleError):
-            place = find(data)
-            # An address that an earlier daemon left behind may be anyone's by now.
-            if Remote(Client(place)).server().get("pid") == self.process.pid:
-                self._place = place
+        """Whether it does; an address that an earlier daemon left behind may be anyone's by now."""
+        with suppress(HaleError), closing(Client(find_in(data))) as client:
+            if Remote(client).server().get("pid") == self.process.pid:
+                self._place = client.place
                 return True
         return False
 
     def remote(self) -> Remote:
         if self._place is None:
-            raise RuntimeError
+            raise HaleError("cannot reach the daemon: it has not answered yet")
         return Remote(Client(self._place))
 
     @property
@@ -102,11 +113,12 @@ class Daemon:
             said = written.read(64_000).decode("utf-8", "replace").splitlines()
         errors = [each.removeprefix("error: ") for each in said if each.startswith("error: ")]
         hints = [each.removeprefix("hint: ") for each in said if each.startswith("hint: ")]
-        last = next((each for each in reversed(said) if each.strip()), "")
-        why = errors[-1] if errors else f"it ended with code {self.process.returncode}: {last}".rstrip(": ")
+        if errors:
+            return HaleError(errors[-1], hint=hints[-1] if hints else "")
+        last = next((each for each in reversed(said) if each.strip()), "it said nothing")
         return HaleError(
-            why if errors else f"cannot keep the daemon running: {why}",
-            hint=hints[-1] if hints else f"see {self._log}",
+            f"cannot keep the daemon running: it ended with code {self.process.returncode}: {last}",
+            hint=f"{self._log} has more; `hale serve` takes over what still runs",
         )
 
 

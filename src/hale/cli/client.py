@@ -7,7 +7,7 @@ import http.client
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ _HINT = " (hint: "
 """How the API puts a hint into the one text that Gradient's clients can read."""
 
 _LOOPBACK = ("127.", "localhost", "::1")
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # what a daemon may be bound to, never what we bind
+_ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 # what a daemon may be bound to, never what we bind
 
 
 class UnreachableError(HaleError):
@@ -56,11 +56,20 @@ def find(data: Path) -> Place:
         if token is None and (urlsplit(url).hostname or "").startswith(_LOOPBACK):
             token = _read(data / "token")
         return Place(url, token)
+    return Place(_url_in(data), token or _read(data / "token"))
+
+
+def find_in(data: Path) -> Place:
+    """The daemon that has written its address and its token to the data folder."""
+    return Place(_url_in(data), _read(data / "token"))
+
+
+def _url_in(data: Path) -> str:
     address = _read(data / "api")
     if address is None:
         raise no_daemon(data)
     host, _, port = address.rpartition(":")
-    return Place(f"http://{_ANY.get(host.strip('[]'), host)}:{port}", token or _read(data / "token"))
+    return f"http://{_ANY.get(host, host)}:{port}"
 
 
 def named_by_environment() -> bool:
@@ -133,16 +142,15 @@ class Client:
 
     def stream(self, path: str, *, after: str | None = None, **query: object) -> Iterator[tuple[str, str]]:
         """Server-sent events as (id, data), on a connection of their own, until the server closes it."""
-        connection = self._connect(TIMEOUT)
         headers = {"Accept": "text/event-stream"}
         if after is not None:
             headers["Last-Event-ID"] = after
-        with self._reached():
+        with self._reached(), closing(self._connect(TIMEOUT)) as connection:
             response = self._send(connection, "GET", _with_query(path, query), None, headers)
-            if response.status >= 400:
-                self._answer(response, path)
-            yield from _sent(response)
-        connection.close()
+            with response:
+                if response.status >= 400:
+                    self._answer(response, path)
+                yield from _sent(response)
 
     def close(self) -> None:
         if self._connection is not None:

@@ -10,11 +10,12 @@ from hale.cli.follow import Wakes, events
 from hale.cli.now import now
 from hale.cli.remote import Answer, Remote, connect
 from hale.core.event import Event
+from hale.errors import HaleError
 
 _LOG_PAUSE = 0.5
 """Seconds between two looks for more lines of a log."""
 
-_DOWN_PATIENCE = 5.0
+_DOWN_PATIENCE = 30.0
 """Seconds that a daemon's process may take to end once it no longer answers."""
 
 
@@ -164,8 +165,10 @@ def down(data: Path | None) -> None:
         pause = Wakes()
         while _answers(hale):
             pause.wait(0.2)
-    if gone is not None:
-        gone(_DOWN_PATIENCE)
+    if gone is not None and not gone(_DOWN_PATIENCE):
+        raise HaleError(
+            f"cannot see the daemon end: it no longer answers, and process {server['pid']} still runs"
+        )
     output.say("hale is down")
 
 

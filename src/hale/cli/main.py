@@ -31,9 +31,7 @@ Spec = Annotated[
 ]
 SpecHere = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[SPEC]", help="A spec file, its folder, or - for standard input; here by default."
-    ),
+    typer.Argument(metavar="SPEC", help="A spec file, its folder, or - for standard input; here by default."),
 ]
 Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", envvar="HALE_DATA", help="The daemon's data folder.")
@@ -53,10 +51,11 @@ Gateway = Annotated[
 ]
 Domain = Annotated[
     str | None,
-    typer.Option("--domain", metavar="NAME", help="Deployments are NAME-OF-IT.<domain> (localhost)."),
+    typer.Option("--domain", metavar="NAME", help="What host names end in (localhost)."),
 ]
 EngineName = Annotated[
-    Engine | None, typer.Option("--engine", help="What runs replicas (auto).", show_choices=True)
+    Engine | None,
+    typer.Option("--engine", metavar="ENGINE", help="auto, process or container: what runs replicas (auto)."),
 ]
 
 
@@ -104,7 +103,7 @@ def apply(
     project: Project = None,
     data: Data = None,
 ) -> int:
-    """Create or update a deployment from a spec."""
+    """Create or update a deployment."""
     from hale.cli import specs, up  # noqa: PLC0415
 
     wanted = up.Wanted(specs.read(spec, name), project, data_dir(data))
@@ -121,7 +120,10 @@ def list_(*, json: Json = False, project: Project = None, data: Data = None) -> 
 
 @app.command()
 def get(name: Name, *, json: Json = False, project: Project = None, data: Data = None) -> None:
-    """Show a deployment's replicas: their checks, why they restarted, and what comes next."""
+    """Show a deployment's replicas and their checks.
+
+    For each replica: how it is and since when, every check's last answer, why it restarted, what comes next.
+    """
     with connect(data) as hale:
         commands.show_deployment(hale, hale.named(name, project), json=json)
 
@@ -164,7 +166,7 @@ def rollback(
     name: Name,
     revision: Annotated[
         str | None,
-        typer.Argument(metavar="[REVISION]", help="Its number or spec id; the one before by default."),
+        typer.Argument(metavar="REVISION", help="Its number or spec id; the one before by default."),
     ] = None,
     *,
     project: Project = None,
@@ -190,27 +192,27 @@ def scale(
 
 @app.command()
 def restart(name: Name, *, project: Project = None, data: Data = None) -> None:
-    """Replace every replica of a deployment, without losing requests."""
+    """Replace every replica. No request is lost."""
     with connect(data) as hale:
         commands.restart(hale, hale.named(name, project))
 
 
 @app.command()
 def delete(name: Name, *, project: Project = None, data: Data = None) -> None:
-    """Delete a deployment and end its replicas."""
+    """Delete a deployment. Its replicas finish their requests and end."""
     with connect(data) as hale:
         commands.delete(hale, hale.named(name, project))
 
 
 @app.command()
 def down(*, data: Data = None) -> None:
-    """End the daemon, the gateway and all replicas. The next `hale serve` brings them back."""
+    """End the daemon, the gateway and all replicas. The next start of a daemon brings them back."""
     commands.down(data)
 
 
 @app.command()
 def validate(spec: Spec, *, name: SpecName = None) -> None:
-    """Check a spec without applying it; every problem is shown with its place."""
+    """Check a spec without applying it. Every problem is shown, with its place."""
     from hale.cli import specs  # noqa: PLC0415
 
     specs.validate(spec, name)

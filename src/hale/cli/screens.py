@@ -11,7 +11,6 @@ from rich.text import Text
 from hale.cli import words
 from hale.cli.answers import Check, Deployment, Health, Replica, Revision
 from hale.core.event import Cause, Event, Level
-from hale.core.words import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -64,7 +63,7 @@ def deployments(
     table.columns[-1].width = max(8, min(longest, width - _BESIDE_URL))
     for deployment, health in rows:
         project = [cell(projects.get(deployment.project_id, deployment.project_id))] if several else []
-        age = "" if deployment.created_at is None else duration(now - deployment.created_at)
+        age = "" if deployment.created_at is None else words.span(now - deployment.created_at)
         table.add_row(
             cell(deployment.name),
             *project,

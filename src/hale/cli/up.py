@@ -1,8 +1,8 @@
 """`hale up`: from a spec to a healthy deployment, with a daemon of our own if there is none."""
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -66,11 +66,14 @@ def interrupts(wakes: Wakes) -> Iterator[Interrupts]:
             signal.signal(number, handler)
 
 
-def up(wanted: Wanted, options: ServeOptions, *, detach: bool) -> int:
-    """Apply to the daemon that runs, else to one of our own."""
+def up(
+    wanted: Wanted, options: ServeOptions, *, detach: bool, program: Sequence[str] = background.PROGRAM
+) -> int:
+    """Apply to the daemon that runs, else to one of our own, which `program` is."""
     hale = background.running(wanted.data)
     if hale is not None:
-        return _with_daemon(hale, wanted, options)
+        with closing(hale.client):
+            return _with_daemon(hale, wanted, options)
     if named_by_environment():
         raise UnreachableError(
             "cannot reach the daemon that HALE_API_URL names", hint="unset HALE_API_URL to run one here"
@@ -79,16 +82,17 @@ def up(wanted: Wanted, options: ServeOptions, *, detach: bool) -> int:
     wakes = Wakes()
     with interrupts(wakes) as stop:
         output.say("starting a daemon")
-        daemon = background.start(wanted.data, options, wakes, lambda: stop.stopped)
+        daemon = background.start(wanted.data, options, wakes, lambda: stop.stopped, program)
         if not detach:
             return _foreground(daemon, wanted, wakes, stop)
-    return follow(daemon.remote(), wanted, first=daemon)
+    with closing(daemon.remote().client) as client:
+        return follow(Remote(client), wanted, first=daemon)
 
 
 def _with_daemon(hale: Remote, wanted: Wanted, options: ServeOptions) -> int:
     if options.given():
         raise RefusedError(
-            f"cannot use {options.given()[0]}: a daemon is running on {wanted.data}, with options of its own",
+            f"cannot use {options.given()[0]}: a daemon is running already, with options of its own",
             hint="leave it out, or end that daemon with `hale down` first",
         )
     return follow(hale, wanted)
@@ -100,7 +104,7 @@ def follow(hale: Remote, wanted: Wanted, *, first: Daemon | None = None) -> int:
         deployment, after = apply(hale, wanted)
     except AnswerError:
         if first is not None:
-            _down(hale, first, lambda: False)
+            _down(hale, first)
         raise
     return ended(wait(hale, deployment, after))
 
@@ -122,12 +126,14 @@ def submit(hale: Remote, wanted: Wanted) -> int:
 
 def wait(hale: Remote, deployment: Deployment, after: int) -> Outcome:
     """Show the deployment until it is known how it came out."""
+    looks = snapshots(hale, deployment.id, after, Wakes())
     with live.view() as view:
-        for snapshot in snapshots(hale, deployment.id, after, Wakes()):
-            view.show(snapshot, _FOLLOW_NOTE)
-            if result := outcome(snapshot, deployment.spec_id):
+        while True:
+            snapshot = next(looks)
+            result = outcome(snapshot, deployment.spec_id)
+            view.show(snapshot, "" if result else _FOLLOW_NOTE)
+            if result:
                 return result
-    raise AssertionError  # snapshots never end
 
 
 def ended(result: Outcome) -> int:
@@ -144,7 +150,7 @@ def _foreground(daemon: Daemon, wanted: Wanted, wakes: Wakes, stop: Interrupts) 
     result: Outcome | None = None
     try:
         deployment, after = apply(hale, wanted)
-        with live.view() as view, suppress(OSError):
+        with suppress(OSError), live.view() as view:
             for snapshot in snapshots(hale, deployment.id, after, wakes):
                 if stop.stopped:
                     break
@@ -152,10 +158,11 @@ def _foreground(daemon: Daemon, wanted: Wanted, wakes: Wakes, stop: Interrupts) 
     except UnreachableError:
         if not daemon.ends_within(1.0):
             raise
-        raise daemon.failure() from None
+        return _gone(daemon)
     finally:
         if not daemon.ended:
             _stop(hale, daemon, deployment, stop)
+        hale.client.close()
     return 0 if result is None or result.ok else 1
 
 
@@ -170,6 +177,14 @@ def _news(
     return result or known
 
 
+def _gone(daemon: Daemon) -> int:
+    """The daemon ended before we asked it to: somebody else did, or it broke."""
+    if daemon.process.returncode != 0:
+        raise daemon.failure()
+    output.say("the daemon was told to end")
+    return 0
+
+
 def _stop(hale: Remote, daemon: Daemon, deployment: Deployment | None, stop: Interrupts) -> None:
     """Disable what we applied and wait for its replicas, then end the daemon with all it runs."""
     if deployment is not None:
@@ -179,10 +194,15 @@ def _stop(hale: Remote, daemon: Daemon, deployment: Deployment | None, stop: Int
             pause = Wakes()
             while not stop.hurried and hale.health(deployment.id).value.running:
                 pause.wait(0.2)
-    _down(hale, daemon, lambda: stop.hurried)
+    _down(hale, daemon)
 
 
-def _down(hale: Remote, daemon: Daemon, hurried: Callable[[], bool]) -> None:
-    with suppress(HaleError):
+def _down(hale: Remote, daemon: Daemon) -> None:
+    """End the daemon with all it runs; one that is gone already need not be asked."""
+    with suppress(UnreachableError):
         hale.down()
-    daemon.process.wait()
+    try:
+        daemon.process.wait()
+    except KeyboardInterrupt:
+        output.say(f"not waiting for the end; process {daemon.process.pid} still works on it")
+        raise

@@ -42,13 +42,21 @@ def short_ids(ids: Iterable[str]) -> Mapping[str, str]:
     return {each: each[:length] for each in every}
 
 
+def span(seconds: float) -> str:
+    """Whole seconds, minutes or hours: what is looked at again and again must not jitter."""
+    whole = max(0, math.floor(seconds))
+    return duration(whole) if whole else "0 s"
+
+
 def lasting(since: float | None, now: float) -> str:
     """How long something has been so, `for 12 min`; nothing when that is not known."""
-    return "" if since is None else f"for {duration(max(0.0, now - since))}"
+    return "" if since is None else f"for {span(now - since)}"
 
 
 def ago(at: float | None, now: float) -> str:
-    return "" if at is None else f"{duration(max(0.0, now - at))} ago"
+    if at is None:
+        return ""
+    return f"{span(now - at)} ago" if now - at >= 1 else "just now"
 
 
 def state(replica: Replica, now: float, *, brief: bool = False) -> str:
