@@ -81,7 +81,7 @@ class Answer:
         while self._body is None and self._head_is_there():
             self._read_head()
         if self._body is None:
-            self._check_beginning(ended=ended)
+            self._check_unfinished(ended=ended)
 
     def _head_is_there(self) -> bool:
         """Whether a blank line has come; each byte is looked at once, however slowly they arrive."""
@@ -91,7 +91,7 @@ class Answer:
     def _read_head(self) -> None:
         match = _HEAD.match(self._raw, self._head_at)
         if match is None:
-            self._check_status_line()
+            self._check_first_line()
             raise MalformedAnswerError(f'the answer has a malformed header: "{self._malformed_line()}"')
         _check_size(match.end())
         status = int(match[1])
@@ -119,19 +119,19 @@ class Answer:
             )
         return Body(int(length[:18]))
 
-    def _check_beginning(self, *, ended: bool) -> None:
-        """Nothing whole yet: refuse what can't become an answer."""
-        if not self._beginning().startswith(_PREFIX[: len(self._raw) - self._head_at]):
-            raise MalformedAnswerError(f'the answer is not HTTP/1: "{self._first_line()}"')
-        if b"\n" in self._beginning():
-            self._check_status_line()
+    def _check_unfinished(self, *, ended: bool) -> None:
+        """Nothing whole yet: refuse what can't become an answer, or not any more."""
+        self._check_first_line()
         if ended:
             where = "within the headers of the answer" if self._raw else "without an answer"
             raise MalformedAnswerError(f"the connection was closed {where}")
         _check_size(len(self._raw))
 
-    def _check_status_line(self) -> None:
-        if _STATUS_LINE.match(self._raw, self._head_at) is None:
+    def _check_first_line(self) -> None:
+        beginning = self._beginning()
+        if not beginning.startswith(_PREFIX[: len(beginning)]):
+            raise MalformedAnswerError(f'the answer is not HTTP/1: "{self._first_line()}"')
+        if b"\n" in beginning and _STATUS_LINE.match(beginning) is None:
             raise MalformedAnswerError(f'the answer has no valid status line: "{self._first_line()}"')
 
     def _beginning(self) -> bytes:

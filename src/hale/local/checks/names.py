@@ -17,12 +17,19 @@ class Place:
 
 Places = tuple[Place, ...]
 Found = Callable[[Places, str], None]
+LookUp = Callable[[str, int], Places]
+
+
+def look_up(host: str, port: int, flags: int = 0) -> Places:
+    """Every place that the host has, in the order to try them; it may take long."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return tuple(Place(int(family), address) for family, _, _, _, address in found)
 
 
 def numeric(host: str, port: int) -> Places:
     """The place that a numeric address means; none if the host is a name."""
     try:
-        return _look_up(host, port, socket.AI_NUMERICHOST)
+        return look_up(host, port, socket.AI_NUMERICHOST)
     except (OSError, ValueError):
         return ()
 
@@ -33,8 +40,9 @@ class Names:
     A name whose servers do not answer thus holds up nobody but those who want that name.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, look_up: LookUp = look_up) -> None:
         self._loop = loop
+        self._look_up = look_up
         self._waiting: dict[tuple[str, int], list[Found]] = {}
 
     def find(self, host: str, port: int, found: Found) -> None:
@@ -51,7 +59,7 @@ class Names:
         places: Places = ()
         problem = ""
         try:
-            places = _look_up(host, port, 0)
+            places = self._look_up(host, port)
         except OSError as error:
             problem = (error.strerror or str(error)).lower()
         except ValueError:
@@ -65,8 +73,3 @@ class Names:
     def _tell(self, host: str, port: int, places: Places, problem: str) -> None:
         for found in self._waiting.pop((host, port), ()):
             self._loop.call_soon(found, places, problem)
-
-
-def _look_up(host: str, port: int, flags: int) -> Places:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-    return tuple(Place(int(family), address) for family, _, _, _, address in found)

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from hale import __version__
 from hale.core.probe import HttpAction
+from hale.local.checks.text import SHOWN, harmless
 
 USER_AGENT = f"hale-probe/{__version__}"
 
@@ -102,22 +103,25 @@ def after(request: Request, status: int, location: str) -> tuple[Request | None,
     if following is None:
         return (
             None,
-            f"the redirect to {location} leads to another host: it was not followed and counts as a success",
+            f"the redirect to {_shown(location)} leads to another host: it counts as a success",
         )
     return following, ""
 
 
 def redirected(request: Request, location: str) -> Request | None:
-    """The request that a redirect asks for; None if it leads to another host, which is not followed."""
+    """The request that a redirect asks for; None if it leads to another host, which is not followed.
+
+    The location is read as Latin-1, so that bytes of any encoding are asked for as they came.
+    """
     try:
         parts = urlsplit(urljoin(request.url, location))
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise RequestError(f"cannot follow the redirect to {location}: {error}") from error
+        raise RequestError(f"cannot follow the redirect to {_shown(location)}: {error}") from error
     if host.casefold() != request.host.casefold():
         return None
     if parts.scheme not in _PORTS:
-        raise RequestError(f"cannot follow the redirect to {location}: {parts.scheme} is not HTTP")
+        raise RequestError(f"cannot follow the redirect to {_shown(location)}: {parts.scheme} is not HTTP")
     relative = _SCHEME.match(location) is None
     return replace(
         request,
@@ -127,6 +131,10 @@ def redirected(request: Request, location: str) -> Request | None:
         secure=parts.scheme == "https",
         named=request.named if relative else "",
     )
+
+
+def _shown(location: str) -> str:
+    return harmless(location)[:SHOWN]
 
 
 def _without_fragment(parts: SplitResult) -> str:
