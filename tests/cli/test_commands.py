@@ -355,16 +355,35 @@ def test_a_terminal_gets_colour_unless_told_otherwise(web: Script, env: dict[str
     assert "\x1b[" not in in_terminal(env | {"NO_COLOR": "1", "TERM": "dumb"}, "list")
 
 
-def test_listing_starts_without_the_servers_half() -> None:
+def test_listing_starts_without_the_servers_half(web: Script, env: dict[str, str]) -> None:
     code = (
-        "import sys, hale.cli.main, hale.cli.screens; "
-        "print([m for m in sys.modules if m.split('.')[0] in "
-        "('fastapi', 'pydantic', 'uvicorn', 'ruamel', 'httpx', 'asyncio', 'uvloop')])"
+        "import sys, hale.cli.main as m; m.run(['list']); "
+        "print([m for m in sys.modules if m in "
+        "('fastapi', 'uvicorn', 'ruamel.yaml', 'httpx', 'asyncio', 'uvloop', 'hale.spec', 'hale.daemon')])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout == "[]\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", ["list", "list --json"])
+def test_closed_streams_are_no_traceback(web: Script, env: dict[str, str], command: str) -> None:
+    line = f"{sys.executable} -m hale.cli.main {command}"
+    done = subprocess.run(f"{line} >&-", shell=True, capture_output=True, text=True, env=env, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_that_knows_no_unicode_gets_escapes(web: Script, env: dict[str, str]) -> None:
+    web.page("/deployments", e.deployment(name="Zürich"))
+    command = [sys.executable, "-m", "hale.cli.main", "list"]
+    given = env | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, env=given, timeout=60)
+    assert done.returncode == 0
+    assert "Z\\xfcrich" in done.stdout
+
+
+def test_a_deployment_that_is_deleted_meanwhile_is_not_listed(web: Script, hale: Hale) -> None:
+    web.page("/deployments", e.deployment(), e.deployment(id="gone", name="gone"))
+    assert [each["name"] for each in json.loads(hale("list", "--json").stdout)] == ["web"]
 
 
 def in_terminal(env: dict[str, str], *arguments: str) -> str:

@@ -1,11 +1,11 @@
 """What the commands that are more than a question and an answer do."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from hale.cli import background, output, words
-from hale.cli.answers import Deployment, LogLine
-from hale.cli.client import UnreachableError
+from hale.cli import output, words
+from hale.cli.answers import JSON, Deployment, Health, LogLine
+from hale.cli.client import AnswerError, UnreachableError
 from hale.cli.follow import Wakes, events
 from hale.cli.now import now
 from hale.cli.remote import Answer, Remote, connect
@@ -20,32 +20,39 @@ _DOWN_PATIENCE = 30.0
 
 
 def show_list(hale: Remote, project: str | None, *, json: bool) -> None:
-    found = hale.deployments(project)
-    healths = [hale.health(each.value.id).value for each in found]
+    listed = [(each, health) for each in hale.deployments(project) if (health := _health(hale, each.value))]
     if json:
-        output.print_json(
-            [
-                each.document
-                | {
-                    "revision": health.revision,
-                    "replicas": each.value.wanted,
-                    "readyReplicas": health.ready,
-                    "status": words.status(each.value, health.ready),
-                }
-                for each, health in zip(found, healths, strict=True)
-            ]
-        )
+        output.print_json([_summary(each, health) for each, health in listed])
         return
-    if not found:
-        output.say(
-            "no deployments" + (f" in project {project}" if project else "") + ": `hale up SPEC` makes one"
-        )
+    if not listed:
+        where = f" in project {project}" if project else ""
+        output.say(f"no deployments{where}: `hale up SPEC` makes one")
         return
     from hale.cli import screens  # noqa: PLC0415 # Rich is slow to import, and JSON does without
 
-    rows = [(each.value, health) for each, health in zip(found, healths, strict=True)]
-    projects = hale.projects() if len({each.value.project_id for each in found}) > 1 else {}
+    rows = [(each.value, health) for each, health in listed]
+    projects = hale.projects() if len({deployment.project_id for deployment, _ in rows}) > 1 else {}
     output.show(screens.deployments(rows, projects, now(), output.console().width))
+
+
+def _health(hale: Remote, deployment: Deployment) -> Health | None:
+    """None when it was deleted since it was listed."""
+    try:
+        return hale.health(deployment.id).value
+    except AnswerError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def _summary(deployment: Answer[Deployment], health: Health) -> JSON:
+    """The API's document, and what the table has beside it."""
+    return deployment.document | {
+        "revision": health.revision,
+        "replicas": deployment.value.wanted,
+        "readyReplicas": health.ready,
+        "status": words.status(deployment.value, health.ready),
+    }
 
 
 def show_deployment(hale: Remote, deployment: Deployment, *, json: bool) -> None:
@@ -75,54 +82,46 @@ def show_events(hale: Remote, deployment: Deployment, *, follow: bool, json: boo
         return
     if not known and not follow:
         output.say(f"no events of {deployment.name}")
-    ids = [each.value.replica_id for each in known if each.value.replica_id]
+    ids = {each.value.replica_id for each in known if each.value.replica_id}
+    short = words.short_ids(ids)
     for each in known:
-        _print_event(each, ids, json=json)
+        _print_event(each, short, json=json)
+    output.flush()
     if not follow:
         return
     for each in events(hale, deployment.id, max((each.value.id for each in known), default=0)):
-        if each.value.replica_id:
-            ids.append(each.value.replica_id)
-        _print_event(each, ids, json=json)
+        if each.value.replica_id and each.value.replica_id not in ids:
+            ids.add(each.value.replica_id)
+            short = words.short_ids(ids)
+        _print_event(each, short, json=json)
+        output.flush()
 
 
-def _print_event(event: Answer[Event], ids: list[str], *, json: bool) -> None:
+def _print_event(event: Answer[Event], short: Mapping[str, str], *, json: bool) -> None:
     if json:
         output.print_json_line(event.document)
-        return
-    output.print_line(words.event(event.value, words.short_ids(ids)))
-    output.flush()
+    else:
+        output.print_line(words.event(event.value, short))
 
 
 def show_logs(hale: Remote, deployment: Deployment, replica: str | None, *, follow: bool, json: bool) -> None:
     replica_id = None if replica is None else hale.replica(deployment.id, replica)
-    known = list(hale.log_lines(deployment.id, replica_id))
     if json and not follow:
-        output.print_json([each.document for each in known])
+        output.print_json([each.document for each in hale.log_lines(deployment.id, replica_id)])
         return
-    if not known and not follow:
-        output.say(f"no log lines of {deployment.name}" + (f", replica {replica}" if replica else ""))
-    named = replica_id is None
-    for each in known:
-        _print_log(each, named=named, json=json)
-    output.flush()
-    if follow:
-        for each in _more_lines(hale, deployment.id, replica_id, known):
-            _print_log(each, named=named, json=json)
-            output.flush()
-
-
-def _more_lines(
-    hale: Remote, deployment_id: str, replica_id: str | None, known: Sequence[Answer[LogLine]]
-) -> Iterator[Answer[LogLine]]:
-    """Lines as they come. The cursor is the id of the last line of each replica."""
-    last = {each.value.replica_id: each.value.id for each in known}
+    last: dict[str, str] = {}
     pause = Wakes()
     while True:
-        for each in hale.log_lines(deployment_id, replica_id, ",".join(last.values()) or None):
+        # The cursor is the id of the last line of each replica.
+        for each in hale.log_lines(deployment.id, replica_id, ",".join(last.values()) or None):
             last[each.value.replica_id] = each.value.id
-            yield each
+            _print_log(each, named=replica_id is None, json=json)
+        output.flush()
+        if not follow:
+            break
         pause.wait(_LOG_PAUSE)
+    if not last:
+        output.say(f"no log lines of {deployment.name}" + (f", replica {replica}" if replica else ""))
 
 
 def _print_log(entry: Answer[LogLine], *, named: bool, json: bool) -> None:
@@ -157,6 +156,8 @@ def delete(hale: Remote, deployment: Deployment) -> None:
 
 def down(data: Path | None) -> None:
     """End the daemon with all it runs, and return once its process is gone."""
+    from hale.cli import background  # noqa: PLC0415 # for this command alone
+
     with connect(data) as hale:
         server = hale.server()
         gone = background.ended(int(server["pid"])) if _here(hale, server.get("data")) else None

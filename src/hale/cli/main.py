@@ -239,6 +239,7 @@ def _hale(
 
 
 def main() -> None:
+    output.prepare()
     sys.exit(run(sys.argv[1:]))
 
 

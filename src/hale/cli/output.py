@@ -3,11 +3,13 @@
 Piped output is as wide as it needs to be and has no colour and no trailing blanks.
 """
 
+import io
 import json
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hale.cli.words import clean
@@ -19,6 +21,16 @@ if TYPE_CHECKING:
     from hale.cli.answers import JSON
 
 _PIPED_WIDTH = 100_000
+
+
+def prepare() -> None:
+    """Make the standard streams take whatever is written, also when closed or not of UTF-8."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def console(*, width: int | None = None) -> "Console":
@@ -56,7 +68,6 @@ def print_json(document: "JSON") -> None:
 
 def print_json_line(document: "JSON") -> None:
     print_line(json.dumps(document, ensure_ascii=not _speaks_utf8()))
-    sys.stdout.flush()
 
 
 def _speaks_utf8() -> bool:
