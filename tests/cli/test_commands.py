@@ -4,15 +4,20 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli import examples as e
 from cli.scripted import Hale, Script
+
+from hale.cli import client
 
 pytestmark = pytest.mark.real_time
 
@@ -254,11 +259,65 @@ def test_the_token_of_this_machine_is_not_sent_to_another(hale: Hale, tmp_path: 
         assert find(tmp_path / "data").token == "secret"
 
 
-@pytest.mark.parametrize("url", ["nonsense", "ftp://x", "http://", "http://x:99999"])
+@pytest.mark.parametrize("url", ["nonsense", "ftp://x", "http://", "http://x:99999", "http://me:secret@x"])
 def test_a_url_that_is_none_is_refused(hale: Hale, url: str) -> None:
     done = hale("list", HALE_API_URL=url)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: cannot use HALE_API_URL={url}")
+    assert done.stderr.startswith("error: cannot use HALE_API_URL: it is not a URL")
+    assert "secret" not in done.stderr
+
+
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(hale: Hale) -> None:
+    done = hale("list", HALE_TOKEN="secret\nX: y")
+    assert done.returncode == 1
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        pytest.param(None, "no answer in time", id="silence"),
+        pytest.param(b"", "it closed the connection without an answer", id="the line goes dead"),
+        pytest.param(b"SSH-2.0-x\r\n", "SSH-2.0-x", id="another protocol"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", "IncompleteRead", id="half an answer"
+        ),
+    ],
+)
+def test_no_answer_is_exit_3(
+    hale: Hale, monkeypatch: pytest.MonkeyPatch, answer: bytes | None, said: str
+) -> None:
+    monkeypatch.setattr(client, "TIMEOUT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener, answering(listener, answer):
+        done = hale("list", HALE_API_URL=f"http://127.0.0.1:{listener.getsockname()[1]}")
+    assert done.returncode == 3
+    assert said in done.stderr
+
+
+@contextmanager
+def answering(listener: socket.socket, answer: bytes | None) -> Iterator[None]:
+    """Accepts connections and gives each the same answer; None: accepts and says nothing."""
+    kept: list[socket.socket] = []
+
+    def serve() -> None:
+        try:
+            while True:
+                connection, _ = listener.accept()
+                kept.append(connection)
+                connection.recv(65536)
+                if answer is not None:
+                    connection.sendall(answer)
+                    connection.close()
+        except OSError:
+            return  # the listener was shut down
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield
+    listener.shutdown(socket.SHUT_RDWR)
+    thread.join(timeout=30)
+    for connection in kept:
+        connection.close()
 
 
 def test_a_url_may_end_in_v1(web: Script, hale: Hale) -> None:

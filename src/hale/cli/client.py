@@ -45,6 +45,11 @@ class Place:
     url: str
     token: str | None
 
+    def __post_init__(self) -> None:
+        # http.client would say so too, and show the token.
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable()):
+            raise HaleError("cannot use the token: it has characters that no token has")
+
 
 def find(data: Path) -> Place:
     """The daemon that the environment names, or the one that has written its address to the data folder."""
@@ -86,12 +91,13 @@ def no_daemon(data: Path) -> UnreachableError:
 def _checked(url: str) -> str:
     try:
         parts = urlsplit(url)
-        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        known = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        valid = known and parts.username is None and not parts.query
     except ValueError:
         valid = False
     if not valid:
         raise HaleError(
-            f"cannot use HALE_API_URL={url}: it is not a URL with http:// or https:// and a host",
+            "cannot use HALE_API_URL: it is not a URL of http:// or https://, a host and perhaps a port",
             hint="for example HALE_API_URL=http://127.0.0.1:4253",
         )
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
@@ -263,11 +269,15 @@ def strange(place: Place, path: str) -> AnswerError:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    if isinstance(error, http.client.RemoteDisconnected | ConnectionError):
-        return "it closed the connection without an answer"
-    return str(error) or "it does not speak HTTP"
+    match error:
+        case OSError(strerror=str(text)) if text:
+            return text.lower()
+        case ConnectionError():  # http.client.RemoteDisconnected is one
+            return "it closed the connection without an answer"
+        case http.client.IncompleteRead():
+            return "it broke off in the middle of an answer"
+        case _:
+            return f"it does not speak HTTP: {error}".rstrip(": ")
 
 
 def _with_query(path: str, query: Mapping[str, object]) -> str:
