@@ -1,0 +1,165 @@
+"""What one HTTP check costs the daemon: CPU time of the checking process, beside aiohttp and the limit.
+
+The server is another process, and quick enough not to matter. The limit is a bare epoll loop that makes the
+same system calls and nothing else: in C if there is a compiler, else in Python. The three take turns, since
+machines are seldom quiet, and each ratio is the median of those of the rounds.
+"""
+
+import asyncio
+import gc
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import cast
+
+import aiohttp
+import uvloop
+
+from bench.table import Row, at_most, figure
+from hale.clock import Clock
+from hale.core.probe import Health, HttpAction, Probe, ProbeKind, ProbeResult, record
+from hale.local.checks import Checker, Target
+from hale.ports import Engine
+
+CHECKS = 20_000
+AT_A_TIME = 64
+ROUNDS = 5
+
+NO_ENGINE = cast("Engine", None)  # it is asked for exec checks alone
+NATIVE = Path(__file__).with_name("native")
+PROBE = Probe(ProbeKind.READINESS, HttpAction("/readiness/"))
+
+Contender = Callable[[int], Coroutine[None, None, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """How to start the server and the bare loop, and what they are written in."""
+
+    answers: list[str]
+    bare: list[str]
+    language: str
+
+    @classmethod
+    def made(cls, folder: Path) -> "Programs":
+        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        if compiler is None:
+            python = [[sys.executable, str(NATIVE / f"{name}.py")] for name in ("answers", "bare")]
+            return cls(*python, language="Python: there is no C compiler")
+        for name in ("answers", "bare"):
+            subprocess.run([compiler, "-O2", "-o", folder / name, NATIVE / f"{name}.c"], check=True)
+        return cls([str(folder / "answers")], [str(folder / "bare")], language="C")
+
+
+def rows() -> list[Row]:
+    """CPU time of one check in microseconds, and the two ratios."""
+    with TemporaryDirectory() as folder:
+        programs = Programs.made(Path(folder))
+        with server(programs) as port:
+            one_round(port, programs)
+            rounds = [one_round(port, programs) for _ in range(ROUNDS)]
+    ours, rival, bare = zip(*rounds, strict=True)
+    return [
+        figure("one HTTP check, hale", median(ours), "µs"),
+        figure("one HTTP check, aiohttp", median(rival), "µs"),
+        figure(f"one HTTP check, bare epoll loop ({programs.language})", median(bare), "µs"),
+        at_most("hale / aiohttp", median(a / b for a, b in zip(ours, rival, strict=True)), "", 0.33),
+        at_most("hale / bare loop", median(a / b for a, b in zip(ours, bare, strict=True)), "", 1.6),
+    ]
+
+
+def one_round(port: int, programs: Programs) -> tuple[float, float, float]:
+    """Microseconds of CPU time per check: hale, aiohttp, the bare loop."""
+    words = [*programs.bare, str(port), str(CHECKS), str(AT_A_TIME)]
+    bare = subprocess.run(words, capture_output=True, check=True, text=True)
+    return cpu(with_hale, port), cpu(with_aiohttp, port), float(bare.stdout)
+
+
+def cpu(contender: Contender, port: int) -> float:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        gc.collect()
+        before = time.process_time()
+        runner.run(contender(port))
+        return (time.process_time() - before) / CHECKS * 1e6
+
+
+async def with_hale(port: int) -> None:
+    """As the prober does it: begin, parse, time out, record."""
+    target = Target("r1", "127.0.0.1", {8000: port})
+    health = Health.initial(PROBE.kind)
+    done = asyncio.get_running_loop().create_future()
+    left, under_way = CHECKS, 0
+
+    def begin() -> None:
+        nonlocal left, under_way
+        left -= 1
+        under_way += 1
+        checker.begin(PROBE, target, report)
+
+    def report(result: ProbeResult) -> None:
+        nonlocal health, under_way
+        health = record(health, result, PROBE)
+        under_way -= 1
+        if not result.ok:
+            done.set_exception(RuntimeError(result.detail))
+        elif left:
+            begin()
+        elif not under_way:
+            done.set_result(None)
+
+    async with Checker(Clock.start(), NO_ENGINE) as checker:
+        for _ in range(AT_A_TIME):
+            begin()
+        await done
+
+
+async def with_aiohttp(port: int) -> None:
+    """The same with aiohttp, leaving out what it need not do: cookies, decompression, keeping connections."""
+    clock = Clock.start()
+    health = Health.initial(PROBE.kind)
+    url = f"http://127.0.0.1:{port}/readiness/"
+
+    async def check(session: aiohttp.ClientSession) -> ProbeResult:
+        at = clock.now()
+        async with session.get(url) as response:
+            text = await response.text()
+            ok = 200 <= response.status < 400
+            return ProbeResult(at, ok, clock.now() - at, response.status, text[:256])
+
+    async def some(session: aiohttp.ClientSession) -> None:
+        nonlocal health
+        for _ in range(CHECKS // AT_A_TIME):
+            health = record(health, await check(session), PROBE)
+
+    async with (
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True, limit=0),
+            timeout=aiohttp.ClientTimeout(total=PROBE.timeout),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        ) as session,
+        asyncio.TaskGroup() as group,
+    ):
+        for _ in range(AT_A_TIME):
+            group.create_task(some(session))
+
+
+@contextmanager
+def server(programs: Programs) -> Iterator[int]:
+    """The port of a server that answers every request alike, and ends with its standard input."""
+    process = subprocess.Popen(programs.answers, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
