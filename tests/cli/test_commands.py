@@ -280,7 +280,9 @@ def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(hale: Hale) -> Non
         pytest.param(b"", "it closed the connection without an answer", id="the line goes dead"),
         pytest.param(b"SSH-2.0-x\r\n", "SSH-2.0-x", id="another protocol"),
         pytest.param(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", "IncompleteRead", id="half an answer"
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+            "it broke off in the middle of an answer",
+            id="half an answer",
         ),
     ],
 )
