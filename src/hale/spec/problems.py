@@ -12,6 +12,8 @@ Loc = tuple[str | int, ...]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*\Z")
 _SHOWN = 60
+_LISTED = 100
+"""Problems that the message has; `problems` has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,10 @@ class SpecError(RefusedError):
         if len(problems) == 1:
             super().__init__(f"cannot {doing} the spec: {problems[0]}")
         else:
-            lines = "".join(f"\n  {problem}" for problem in problems)
-            super().__init__(f"cannot {doing} {where}: {len(problems)} problems{lines}")
+            lines = [f"\n  {problem}" for problem in problems[:_LISTED]]
+            if len(problems) > _LISTED:
+                lines.append(f"\n  and {len(problems) - _LISTED} more")
+            super().__init__(f"cannot {doing} {where}: {len(problems)} problems{''.join(lines)}")
 
 
 def path(loc: Iterable[str | int]) -> str:

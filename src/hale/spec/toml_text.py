@@ -13,15 +13,16 @@ _STRING = re.compile(
     r'"""(?:[^\\]|\\.)*?"{3,5}' + r"|'''.*?'{3,5}" + r'|"(?:[^"\\\n]|\\.)*"' + r"|'[^'\n]*'", re.DOTALL
 )
 _OTHER = re.compile(r"[^\s,\]}#]+(?: [0-9][^\s,\]}#]*)?")
-_MAX_PARTS = 500
-"""Dots in a row that tomllib is still asked to read; it needs quadratic time for more."""
-_DOTTED = re.compile(r"(?:[^\s.=]+[ \t]*\.[ \t]*){" + str(_MAX_PARTS) + "}")
+_MAX_DOTS = 500
+"""Dots of one key that tomllib is still asked to read; it needs quadratic time for more."""
+_BETWEEN = re.compile(r"[^={,\n]+")
 
 
 def parse(text: str, filename: str) -> Parsed:
     """The document of the text; SpecError for what can't be read as TOML."""
-    if found := _DOTTED.search(text):
-        raise too_deep(filename, line_and_column(text, found.start()))
+    for part in _BETWEEN.finditer(text):
+        if part.group().count(".") > _MAX_DOTS:
+            raise too_deep(filename, line_and_column(text, part.start()))
     try:
         document = tomllib.loads(text)
     except ValueError as error:
