@@ -126,9 +126,9 @@ def _others(replicas: Sequence[Replica]) -> Text:
 
 def _block(short: str, replica: Replica, now: float) -> list[Text]:
     state = cell(f"{words.state(replica, now, brief=True):20} ", STYLES.get(replica.phase, ""))
-    line = Text.assemble((f"{short}  ", "bold"), state, _matter(replica))
-    if replica.restarts:
-        line.append(f"  {words.counted(replica.restarts, 'restart')}", "yellow")
+    restarts = words.counted(replica.restarts, "restart") if replica.restarts else ""
+    matter = Text("  ").join(filter(None, [_matter(replica), Text(restarts, "yellow")]))
+    line = Text.assemble((f"{short}  ", "bold"), state, matter)
     coming = words.coming(replica, now)
     return [line, cell(f"{'':{len(short)}}  {coming}", "dim")] if coming else [line]
 

@@ -102,14 +102,15 @@ def _heading(deployment: Deployment, health: Health, now: float) -> "RenderableT
 
 def _replica(short: str, replica: Replica, revision: int, now: float) -> "RenderableType":
     headline = Text.assemble((f"{short}  ", "bold"), styled(replica.phase, words.state(replica, now)))
-    if coming := words.coming(replica, now):
+    coming = words.coming(replica, now)
+    if coming:
         headline.append(f": {coming}")
     grid = _grid(10, 7)
     if place := _place(replica, revision):
         grid.add_row(cell("runs", "dim"), "", cell(place, "dim"))
     for check in replica.checks.values():
         verdict = styled(check.verdict) if check.results else cell(check.verdict, "dim")
-        grid.add_row(cell(check.kind, "dim"), verdict, cell(_said(check, now)))
+        grid.add_row(cell(check.kind, "dim"), verdict, cell(_said(check, now, coming)))
     if replica.restarts or replica.last_restart:
         grid.add_row(
             cell("restarts", "dim"), cell(str(replica.restarts)), _restarts(replica.last_restart, now)
@@ -124,8 +125,10 @@ def _place(replica: Replica, revision: int) -> str:
     return ", ".join(parts)
 
 
-def _said(check: Check, now: float) -> str:
-    return ", ".join(filter(None, [words.answer(check, now), words.failures(check)]))
+def _said(check: Check, now: float, coming: str) -> str:
+    """Its last answer, and how near it is to its verdict, unless the headline says so already."""
+    failures = "" if f"{check.kind} failures" in coming else words.failures(check)
+    return ", ".join(filter(None, [words.answer(check, now), failures]))
 
 
 def _restarts(cause: Cause, now: float) -> Text:
