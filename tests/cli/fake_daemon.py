@@ -1,13 +1,14 @@
 """A program that stands in for `hale serve`: the API's answers for one deployment, and nothing that runs.
 
 The environment says how it behaves: FAKE_REFUSES (it doesn't start), FAKE_STUBBORN (its replicas don't end),
-FAKE_NO (it refuses every spec).
+FAKE_NO (it refuses every spec), FAKE_WAITS (it doesn't answer before that file is there).
 """
 
 import json
 import os
 import sys
 import threading
+import time
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from cli.scripted import TOKEN, Handler, Script
 def main(data: Path) -> None:
     if os.environ.get("FAKE_REFUSES"):
         sys.exit("INFO hello\nerror: cannot listen on 127.0.0.1:1: permission denied\nhint: another port")
+    while "FAKE_WAITS" in os.environ and not Path(os.environ["FAKE_WAITS"]).exists():
+        time.sleep(0.01)
     script, down = Script(), threading.Event()
     wanted = {"enabled": True}
     script.on("GET", "/health", "HEALTHY")

@@ -115,6 +115,24 @@ def test_a_second_signal_does_not_wait_for_replicas(up: Up) -> None:
     assert up.asked()[1:] == STOPPED
 
 
+def test_a_signal_while_the_daemon_starts_ends_it_once_it_answers(up: Up, tmp_path: Path) -> None:
+    process = up.start(FAKE_WAITS=str(tmp_path / "go"))
+    until((up.data / "serve.log").exists)
+    process.send_signal(signal.SIGINT)
+    (tmp_path / "go").touch()
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert up.asked() == [["POST", "/down", {}]]
+
+
+def test_a_second_signal_while_the_daemon_starts_breaks_it_off(up: Up, tmp_path: Path) -> None:
+    process = up.start(FAKE_WAITS=str(tmp_path / "never"))
+    until((up.data / "serve.log").exists)
+    until(lambda: process.send_signal(signal.SIGTERM) or process.poll() is not None)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
 def test_a_daemon_that_does_not_start_is_an_error_with_its_own_words(up: Up) -> None:
     process = up.start(FAKE_REFUSES="1")
     _, talk = process.communicate(timeout=60)

@@ -38,10 +38,13 @@ def start(
     data: Path,
     options: ServeOptions,
     wakes: Wakes,
-    stopped: Callable[[], bool],
+    hurried: Callable[[], bool],
     program: Sequence[str] = PROGRAM,
 ) -> "Daemon":
-    """Start a daemon in a session of its own and return once it answers."""
+    """Start a daemon in a session of its own and return once it answers.
+
+    It is not broken off before that, unless `hurried`: it may have begun to start replicas.
+    """
     log = data / "serve.log"
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,10 +66,10 @@ def start(
     while not daemon.answers(data):
         if process.poll() is not None:
             raise daemon.failure()
-        if stopped() or elapsed() > deadline:
+        if hurried() or elapsed() > deadline:
             process.terminate()
             process.wait()
-            if stopped():
+            if hurried():
                 raise KeyboardInterrupt
             raise HaleError(
                 f"cannot start a daemon: no answer within {START_PATIENCE:.0f} s", hint=f"see {log}"

@@ -240,7 +240,9 @@ def _hale(
 
 def main() -> None:
     output.prepare()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    output.finish()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

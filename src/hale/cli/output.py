@@ -93,6 +93,14 @@ def flush() -> None:
     sys.stdout.flush()
 
 
+def finish() -> None:
+    """Write out what is left, if anybody still reads it."""
+    try:
+        flush()
+    except (OSError, ValueError):
+        close_pipe()
+
+
 def close_pipe() -> None:
     """Nobody reads what we print: let the interpreter end without a word about it."""
     with suppress(OSError, ValueError):

@@ -82,7 +82,11 @@ def up(
     wakes = Wakes()
     with interrupts(wakes) as stop:
         output.say("starting a daemon")
-        daemon = background.start(wanted.data, options, wakes, lambda: stop.stopped, program)
+        daemon = background.start(wanted.data, options, wakes, lambda: stop.hurried, program)
+        if stop.stopped:
+            with closing(daemon.remote().client) as client:
+                _down(Remote(client), daemon)
+            raise KeyboardInterrupt
         if not detach:
             return _foreground(daemon, wanted, wakes, stop)
     with closing(daemon.remote().client) as client:
