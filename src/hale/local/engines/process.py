@@ -1,0 +1,410 @@
+"""ProcessEngine: replicas are processes of this machine, children of a keeper that outlives the daemon.
+
+Everything about an attempt is in its folder (records, log files); a running one is watched through its
+pidfd, whoever started it.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+from hale.clock import Clock
+from hale.core.deployment import Template
+from hale.errors import EngineError, HaleError
+from hale.local.engines import strays
+from hale.local.engines.commands import run_command
+from hale.local.engines.environment import HOST, setting
+from hale.local.engines.free_ports import free_ports
+from hale.local.engines.keeper_link import KeeperLink
+from hale.local.engines.log_files import LogFiles
+from hale.local.engines.records import Ending, Record, Records, boot_id
+from hale.ports import ExecResult, Instance, Launch, LogLine
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_TEND = 1.0
+_POLL = 0.005
+_WRITTEN_WITHIN = 2.0
+"""Seconds that the keeper has to write down how a replica ended."""
+_KILLED_WITHIN = 10.0
+_LINES = 1000
+
+
+@dataclass(slots=True)
+class _Held:
+    """The newest attempt of a replica. `gone` is set when it has ended and left nothing behind."""
+
+    record: Record
+    instance: Instance
+    logs: LogFiles
+    pidfd: int = -1
+    stopping: bool = False
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def mark(self) -> str:
+        return _mark(self.record.replica_id, self.record.attempt)
+
+
+def _mark(replica_id: str, attempt: int) -> str:
+    return f"{replica_id}.{attempt}"
+
+
+class ProcessEngine:
+    """`async with` takes over what runs in the folder; leaving it lets everything run on.
+
+    With `ignore_images` the command of a spec with an image is run and the image left aside.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, *, ignore_images: bool) -> None:
+        self._records = Records(folder)
+        self._clock = clock
+        self._ignore_images = ignore_images
+        self._keeper = KeeperLink(folder)
+        self._held: dict[str, _Held] = {}
+        self._listeners: list[Callable[[str], None]] = []
+        self._starting: dict[str, asyncio.Lock] = {}
+        self._promised: set[int] = set()
+        self._thread = ThreadPoolExecutor(1, "logs")
+        self._tasks = asyncio.TaskGroup()
+        self._tending: asyncio.Task[None] | None = None
+        self._work: set[asyncio.Task[None]] = set()
+
+    # --- lifetime ---------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        folder = self._records.folder
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise EngineError(f"cannot keep replicas in {folder}: {_why(error)}") from error
+        # Before anything is adopted: what ends from now on is written down.
+        await self._keeper.ask({"do": "hello"})
+        await self._tasks.__aenter__()
+        for record in self._records.newest():
+            self._adopt(record)
+        self._tending = self._tasks.create_task(self._tend())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in (self._tending, *self._work):
+            if task is not None:
+                task.cancel()
+        await self._tasks.__aexit__(kind, error, trace)
+        for held in self._held.values():
+            self._unwatch(held)
+        self._keeper.close()
+        self._thread.shutdown()
+
+    async def shutdown(self) -> None:
+        """End the keeper; for when no replica is left."""
+        await self._keeper.end()
+
+    def on_exit(self, listener: Callable[[str], None]) -> None:
+        self._listeners.append(listener)
+
+    async def instances(self) -> Sequence[Instance]:
+        return [held.instance for held in self._held.values()]
+
+    def unable(self, template: Template) -> str:
+        if template.image and not self._ignore_images:
+            also = "`--engine process` runs the command and leaves the image aside"
+            if not template.command:
+                also = "give a `command`, to be run with `--engine process`"
+            return f"image: there is no container engine to run {template.image}; {also}"
+        if not template.command:
+            return (
+                "command: there is nothing to run; name a command, processes have no image to take one from"
+            )
+        return ""
+
+    # --- start ------------------------------------------------------------------------------
+
+    async def start(self, launch: Launch) -> Instance:
+        lock = self._starting.setdefault(launch.replica_id, asyncio.Lock())
+        async with lock:
+            held = self._held.get(launch.replica_id)
+            if held is not None and held.record.attempt == launch.attempt:
+                return held.instance
+            if held is not None:
+                await self.stop(launch.replica_id, grace=0.0)
+            return await self._start(launch)
+
+    async def _start(self, launch: Launch) -> Instance:
+        template = launch.template
+        if unable := self.unable(template):
+            raise EngineError(f"cannot start replica {launch.replica_id}: {unable}")
+        taken = {port for held in self._held.values() for port in _live_ports(held)} | self._promised
+        ports = dict(zip(template.ports, free_ports(len(template.ports), taken), strict=True))
+        # Until it is held, nobody else may be given its ports.
+        self._promised |= set(ports.values())
+        try:
+            return await self._start_on(launch, ports)
+        except OSError as error:
+            raise EngineError(f"cannot start {' '.join(template.command)}: {_why(error)}") from error
+        finally:
+            self._promised -= set(ports.values())
+
+    async def _start_on(self, launch: Launch, ports: dict[int, int]) -> Instance:
+        template = launch.template
+        mark = _mark(launch.replica_id, launch.attempt)
+        around = setting(template, ports, os.environ, mark=mark)
+        folder = self._records.prepare(launch.replica_id, launch.attempt)
+        cwd = template.workdir or str(self._own_folder(launch.deployment_id))
+        record = Record(
+            launch.replica_id, launch.attempt, self._clock.now(), ports, around.env, cwd, boot_id()
+        )
+        answer = await self._keeper.ask(
+            {
+                "do": "start",
+                "attempt": str(folder.relative_to(self._records.folder)),
+                "argv": list(around.argv),
+                "env": dict(around.env),
+                "cwd": cwd,
+                "record": record.request(),
+            }
+        )
+        if "errno" in answer:
+            raise EngineError(_refusal(answer["at"], answer["errno"], around.argv[0], cwd, folder))
+        record = replace(record, pid=answer["pid"], ticks=answer["ticks"])
+        notes = around.notes
+        if template.image:
+            notes = (*notes, f"image: {template.image} is left aside, the command is run as a process")
+        return self._hold(record, notes=notes).instance
+
+    def _own_folder(self, deployment_id: str) -> Path:
+        """Where replicas of a deployment that names no folder run."""
+        folder = self._records.folder.parent / "work" / deployment_id
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    # --- watching ---------------------------------------------------------------------------
+
+    def _adopt(self, record: Record) -> None:
+        ending = self._records.ending(record.replica_id, record.attempt)
+        if ending is not None or record.boot != boot_id():
+            at, code = (ending.at, ending.code) if ending else (self._clock.now(), None)
+            held = self._holding(record, ())
+            held.instance = replace(held.instance, exited_at=at, exit_code=code)
+            self._held[record.replica_id] = held
+            if record.boot == boot_id():
+                self._do(self._clear(held))
+            else:
+                held.gone.set()
+            return
+        self._hold(record)
+
+    def _holding(self, record: Record, notes: tuple[str, ...]) -> _Held:
+        instance = Instance(
+            record.replica_id,
+            record.attempt,
+            record.started_at,
+            HOST,
+            record.ports,
+            record.pid,
+            notes=notes,
+        )
+        return _Held(record, instance, LogFiles(self._records.attempt(record.replica_id, record.attempt)))
+
+    def _hold(self, record: Record, *, notes: tuple[str, ...] = ()) -> _Held:
+        """Watch the process until it ends; it may have ended already."""
+        held = self._held[record.replica_id] = self._holding(record, notes)
+        try:
+            held.pidfd = os.pidfd_open(record.pid)
+        except ProcessLookupError:
+            self._do(self._ended(held))
+            return held
+        # Another process may bear the pid by now; of one that waits to be reaped the pidfd tells at once.
+        if strays.ticks(record.pid) != record.ticks:
+            self._do(self._ended(held))
+            return held
+        asyncio.get_running_loop().add_reader(held.pidfd, self._ends, held)
+        return held
+
+    def _ends(self, held: _Held) -> None:
+        self._unwatch(held)
+        self._do(self._ended(held))
+
+    def _unwatch(self, held: _Held) -> None:
+        if held.pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(held.pidfd)
+            os.close(held.pidfd)
+            held.pidfd = -1
+
+    def _do(self, work: Coroutine[None, None, None]) -> None:
+        task = self._tasks.create_task(_told(work))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def _ended(self, held: _Held) -> None:
+        """Tell how it ended as soon as that is known, then end what it left behind."""
+        self._unwatch(held)
+        now = self._clock.now()
+        ending = await self._ending(held)
+        code = ending.code if ending else None
+        held.instance = replace(held.instance, exited_at=now, exit_code=code)
+        for listener in self._listeners:
+            listener(held.record.replica_id)
+        if not held.stopping:
+            await self._clear(held)
+
+    async def _ending(self, held: _Held) -> Ending | None:
+        """The keeper writes it down in a moment, if there is one."""
+        record, loop = held.record, asyncio.get_running_loop()
+        deadline = loop.time() + _WRITTEN_WITHIN
+        while (ending := self._records.ending(record.replica_id, record.attempt)) is None:
+            if loop.time() >= deadline or not self._keeper.connected:
+                return None
+            await asyncio.sleep(_POLL)
+        return ending
+
+    # --- stop -------------------------------------------------------------------------------
+
+    async def stop(self, replica_id: str, *, grace: float) -> None:
+        held = self._held.get(replica_id)
+        if held is None or held.gone.is_set():
+            return
+        if not held.instance.running and not held.stopping:
+            await self._clear(held)
+            return
+        held.stopping = True
+        record = held.record
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(record.pid, signal.SIGTERM)
+        await self._wait_for(held, grace)
+        await self._clear(held)
+
+    async def _wait_for(self, held: _Held, grace: float) -> None:
+        """Until the process and its group have ended by themselves, `grace` seconds at most."""
+        deadline = asyncio.get_running_loop().time() + grace
+        pause = _POLL
+        while held.instance.running or _group_lives(held.record.pid):
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            await asyncio.sleep(min(pause, left))
+            pause = min(2 * pause, 0.1)
+
+    async def _clear(self, held: _Held) -> None:
+        """End by force whatever is left of the attempt, and wait until it is gone."""
+        record = held.record
+        deadline = asyncio.get_running_loop().time() + _KILLED_WITHIN
+        while True:
+            left = await asyncio.to_thread(strays.members, record.pid, held.mark)
+            if not left and not held.instance.running:
+                break
+            strays.end(left, signal.SIGKILL)
+            if asyncio.get_running_loop().time() >= deadline:
+                raise EngineError(f"cannot end replica {record.replica_id}: {left} do not end, even by force")
+            await asyncio.sleep(_POLL if left else _POLL / 2)
+        await self._in_thread(held.logs.tend, self._clock.now())
+        held.gone.set()
+
+    async def remove(self, replica_id: str) -> None:
+        held = self._held.get(replica_id)
+        if held is not None and held.instance.running:
+            raise EngineError(f"cannot remove replica {replica_id}: it runs", hint="stop it first")
+        if held is not None:
+            await self.stop(replica_id, grace=0.0)
+        self._held.pop(replica_id, None)
+        self._starting.pop(replica_id, None)
+        await self._in_thread(self._records.remove, replica_id)
+
+    # --- commands and logs ------------------------------------------------------------------
+
+    async def execute(self, replica_id: str, command: Sequence[str], *, timeout: float) -> ExecResult:
+        held = self._held.get(replica_id)
+        if held is None or not held.instance.running:
+            raise EngineError(f"cannot run {command[0]} in replica {replica_id}: it does not run")
+        return await run_command(command, held.record.env, held.record.cwd, timeout=timeout)
+
+    async def log_lines(self, replica_id: str, *, after: tuple[int, int] = (0, -1)) -> Sequence[LogLine]:
+        lines: list[LogLine] = []
+        for attempt in self._records.attempts(replica_id):
+            if attempt < after[0] or len(lines) >= _LINES:
+                continue
+            position = max(0, after[1]) if attempt == after[0] else 0
+            held = self._held.get(replica_id)
+            over = held is None or held.record.attempt != attempt or held.gone.is_set()
+            logs = LogFiles(self._records.attempt(replica_id, attempt))
+            found = await self._in_thread(logs.read, position, _LINES - len(lines), over)
+            now = self._clock.now()
+            lines += [
+                LogLine(replica_id, attempt, line.at if line.at is not None else now, line.end, line.text)
+                for line in found
+            ]
+        return lines
+
+    async def _in_thread(self, do: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """One thread for all files of logs: what cuts them and what reads them take turns."""
+        call = partial(do, *arguments, **named)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.sleep(_TEND)
+            for held in list(self._held.values()):
+                if held.instance.running:
+                    try:
+                        await self._in_thread(held.logs.tend, self._clock.now())
+                    except OSError as error:
+                        log.warning("log of replica %s: %s", held.record.replica_id, _why(error))
+
+
+async def _told(work: Coroutine[None, None, None]) -> None:
+    """Trouble with one replica is told, and is not the engine's end."""
+    try:
+        await work
+    except (HaleError, OSError) as error:
+        log.warning("%s", error)
+
+
+def _live_ports(held: _Held) -> set[int]:
+    return set() if held.gone.is_set() else set(held.record.ports.values())
+
+
+def _group_lives(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _why(error: OSError) -> str:
+    why = error.strerror or str(error)
+    return why[:1].lower() + why[1:]
+
+
+def _refusal(at: str, number: int, command: str, cwd: str, folder: Path) -> str:
+    """What the keeper could not do, in words."""
+    why = os.strerror(number)
+    why = why[:1].lower() + why[1:]
+    match at:
+        case "cwd":
+            return f"cannot start {command}: cannot enter the folder {cwd}: {why}"
+        case "log" | "record":
+            return f"cannot start {command}: cannot write in {folder}: {why}"
+        case _ if number == errno.ENOENT:
+            return f"cannot start {command}: command not found"
+        case _ if number == errno.ENOEXEC:
+            return f"cannot start {command}: not a program, and no #! line says what runs it"
+        case _:
+            return f"cannot start {command}: {why}"

@@ -1,0 +1,107 @@
+"""What is written about attempts, and read again after a restart of the daemon or of the machine."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hale.local.engines.keeper import EXIT, LAUNCH
+
+KEPT = 5
+"""Attempts of a replica whose logs are kept, the newest among them."""
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Pids mean nothing after the machine was started anew."""
+    return _BOOT.read_text().strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One attempt as it was started: `ticks` and `boot` make its pid unmistakable."""
+
+    replica_id: str
+    attempt: int
+    started_at: float
+    ports: Mapping[int, int]
+    env: Mapping[str, str]
+    cwd: str
+    boot: str
+    pid: int = 0
+    ticks: int = 0
+
+    def request(self) -> dict[str, object]:
+        """As the keeper writes it, who knows the pid first."""
+        known = asdict(self)
+        known["ports"] = {str(declared): actual for declared, actual in self.ports.items()}
+        del known["pid"], known["ticks"]
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    at: float
+    code: int | None
+
+
+class Records:
+    """The folder of all replicas: `<replica>/<attempt>/`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def attempt(self, replica_id: str, attempt: int) -> Path:
+        return self.folder / replica_id / str(attempt)
+
+    def prepare(self, replica_id: str, attempt: int) -> Path:
+        """Make room for a new attempt, and drop the oldest."""
+        path = self.attempt(replica_id, attempt)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for old in self.attempts(replica_id)[:-KEPT]:
+            shutil.rmtree(self.attempt(replica_id, old), ignore_errors=True)
+        return path
+
+    def attempts(self, replica_id: str) -> list[int]:
+        with suppress(FileNotFoundError):
+            return sorted(
+                int(path.name) for path in (self.folder / replica_id).iterdir() if path.name.isdigit()
+            )
+        return []
+
+    def newest(self) -> Iterator[Record]:
+        """The newest attempt of each replica that was ever started."""
+        for folder in sorted(self.folder.iterdir()):
+            for attempt in reversed(self.attempts(folder.name) if folder.is_dir() else []):
+                record = self._record(folder / str(attempt))
+                if record is not None:
+                    yield record
+                    break
+
+    def ending(self, replica_id: str, attempt: int) -> Ending | None:
+        """How it ended, if the keeper wrote it down."""
+        known = _read(self.attempt(replica_id, attempt) / EXIT)
+        return Ending(float(known["at"]), known["code"]) if known else None
+
+    def remove(self, replica_id: str) -> None:
+        shutil.rmtree(self.folder / replica_id, ignore_errors=True)
+
+    def _record(self, path: Path) -> Record | None:
+        known = _read(path / LAUNCH)
+        if known is None:
+            return None
+        ports = {int(declared): actual for declared, actual in known.pop("ports").items()}
+        return Record(ports=ports, **known)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """None for what is not there, or was not written to its end."""
+    try:
+        known = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return known if isinstance(known, dict) else None

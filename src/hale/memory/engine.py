@@ -1,0 +1,109 @@
+"""MemoryEngine: replicas that do as a test says."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hale.clock import Clock
+from hale.core.deployment import Template
+from hale.errors import EngineError
+from hale.ports import ExecResult, Instance, Launch, LogLine
+
+Execution = Callable[[str, Sequence[str]], ExecResult]
+
+
+@dataclass(slots=True)
+class _Held:
+    instance: Instance
+    lines: list[LogLine] = field(default_factory=list)
+
+
+class MemoryEngine:
+    """Starts nothing. `exit` and `write` stand for what a replica does, `refusals` for what can't be started.
+
+    A replica told to stop ends with SIGTERM at once, or after its whole grace if it is among the `stubborn`.
+    `launches` has every attempt that was started, in order.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._held: dict[str, _Held] = {}
+        self._listeners: list[Callable[[str], None]] = []
+        self._port = 20000
+        self.refusals: dict[str, str] = {}
+        self.stubborn: set[str] = set()
+        self.launches: list[Launch] = []
+        self.execution: Execution = lambda replica_id, command: ExecResult(0, "")
+
+    def exit(self, replica_id: str, code: int | None = 0) -> None:
+        """The replica ends by itself."""
+        held = self._held[replica_id]
+        held.instance = replace(held.instance, exited_at=self._clock.now(), exit_code=code)
+        for listener in self._listeners:
+            listener(replica_id)
+
+    def lose(self, replica_id: str) -> None:
+        """Somebody takes it away behind hale's back."""
+        del self._held[replica_id]
+        for listener in self._listeners:
+            listener(replica_id)
+
+    def write(self, replica_id: str, text: str) -> None:
+        """The replica writes a line."""
+        held = self._held[replica_id]
+        line = LogLine(replica_id, held.instance.attempt, self._clock.now(), len(held.lines) + 1, text)
+        held.lines.append(line)
+
+    def unable(self, template: Template) -> str:
+        return "" if template.command else "command: there is nothing to run"
+
+    async def start(self, launch: Launch) -> Instance:
+        held = self._held.get(launch.replica_id)
+        if held is not None and held.instance.attempt == launch.attempt:
+            return held.instance
+        refusal = self.refusals.get(launch.template.command[0]) if launch.template.command else "no command"
+        if refusal:
+            raise EngineError(refusal)
+        self.launches.append(launch)
+        instance = Instance(
+            launch.replica_id, launch.attempt, self._clock.now(), "127.0.0.1", self._ports(launch.template)
+        )
+        self._held[launch.replica_id] = _Held(instance, held.lines if held else [])
+        return instance
+
+    def _ports(self, template: Template) -> Mapping[int, int]:
+        first = self._port
+        self._port += len(template.ports)
+        return dict(zip(template.ports, range(first, self._port), strict=True))
+
+    async def stop(self, replica_id: str, *, grace: float) -> None:
+        held = self._held.get(replica_id)
+        if held is None or not held.instance.running:
+            return
+        if replica_id in self.stubborn:
+            await asyncio.sleep(grace)
+        if self._held.get(replica_id) is held and held.instance.running:
+            self.exit(replica_id, -9 if replica_id in self.stubborn else -15)
+
+    async def instances(self) -> Sequence[Instance]:
+        return [held.instance for held in self._held.values()]
+
+    async def remove(self, replica_id: str) -> None:
+        held = self._held.get(replica_id)
+        if held is not None and held.instance.running:
+            raise EngineError(f"cannot remove replica {replica_id}: it runs", hint="stop it first")
+        self._held.pop(replica_id, None)
+
+    def on_exit(self, listener: Callable[[str], None]) -> None:
+        self._listeners.append(listener)
+
+    async def execute(self, replica_id: str, command: Sequence[str], *, timeout: float) -> ExecResult:
+        held = self._held.get(replica_id)
+        if held is None or not held.instance.running:
+            raise EngineError(f"cannot run {command[0]} in replica {replica_id}: it does not run")
+        return self.execution(replica_id, command)
+
+    async def log_lines(self, replica_id: str, *, after: tuple[int, int] = (0, -1)) -> Sequence[LogLine]:
+        held = self._held.get(replica_id)
+        lines = held.lines if held else []
+        return [line for line in lines if (line.attempt, line.position) > after][:1000]
