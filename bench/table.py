@@ -37,9 +37,9 @@ def as_json(parts: Iterable[tuple[str, Sequence[Row]]]) -> str:
 def as_text(part: str, rows: Sequence[Row]) -> str:
     """One part as aligned lines under its name."""
     cells = [(row.name, _number(row.value), row.unit, row.limit, _mark(row)) for row in rows]
-    widths = [max(len(cell[column]) for cell in cells) for column in range(4)]
+    a, b, c, d = (max(len(cell[column]) for cell in cells) for column in range(4))
     lines = [
-        f"  {name:<{widths[0]}} {value:>{widths[1]}} {unit:<{widths[2]}}  {limit:<{widths[3]}} {mark}".rstrip()
+        f"  {name:<{a}}  {value:>{b}} {unit:<{c}}  {limit:<{d}}  {mark}".rstrip()
         for name, value, unit, limit, mark in cells
     ]
     return "\n".join([part, *lines])

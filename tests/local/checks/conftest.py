@@ -15,7 +15,7 @@ from hale.ports import ExecResult
 
 Serve = Callable[..., Awaitable[Site]]
 Ask = Callable[..., Awaitable[ProbeResult]]
-Until = Callable[[Callable[[], object]], Awaitable[None]]
+Until = Callable[..., Awaitable[None]]
 
 DECLARED = 8000
 
@@ -43,8 +43,8 @@ def free_port() -> Iterator[int]:
 def until() -> Until:
     """`await until(condition)`: comes back when it holds."""
 
-    async def wait(condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(60):
+    async def wait(condition: Callable[[], object], within: float = 60.0) -> None:
+        async with asyncio.timeout(within):
             while True:
                 if condition():
                     return

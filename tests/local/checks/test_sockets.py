@@ -31,8 +31,8 @@ async def test_row_32_many_checks_of_one_address_leave_no_sockets_behind(serve, 
     for _ in range(30):
         results = await asyncio.gather(*(ask(site) for _ in range(50)))
         assert all(result.ok for result in results)
-    await until(lambda: len(connections(site.port)) <= 15)
-    assert connections(site.port).count("06") <= 15
+    # Much less than the minute that the kernel would keep them.
+    await until(lambda: not connections(site.port), within=20)
 
 
 async def test_a_server_that_never_closes_is_not_waited_for(serve, ask, until) -> None:

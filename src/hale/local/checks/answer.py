@@ -8,6 +8,11 @@ from hale.local.checks.text import readable
 HEAD_LIMIT = 64 * 1024
 """Bytes of headers, those of interim answers included, before we give up."""
 
+LOCATION = b"\nlocation:"
+_TRANSFER_ENCODING = b"\ntransfer-encoding:"
+_CONTENT_LENGTH = b"\ncontent-length:"
+_CONTENT_ENCODING = b"\ncontent-encoding:"
+
 _PREFIX = b"HTTP/1."
 _STATUS_LINE = re.compile(rb"HTTP/1\.\d +\d{3}(?:[ \t][^\n\0]*|\r)?\n")
 # Quantifiers never give back (`*+`), so that a hostile head costs no more than its length.
@@ -45,11 +50,13 @@ class Answer:
 
     def feed(self, chunk: bytes, *, ended: bool) -> None:
         """Take in what arrived; `ended` says that nothing will follow."""
-        if self._body is not None:
-            self._body.feed(chunk)
+        if self._body is None:
+            self._feed_head(chunk)
         else:
-            self._feed_head(chunk, ended=ended)
-        if self._body is not None:
+            self._body.feed(chunk)
+        if self._body is None:
+            self._check_unfinished(ended=ended)
+        else:
             self.complete = ended or self._body.complete
 
     @property
@@ -57,31 +64,31 @@ class Answer:
         return bool(self._raw)
 
     def header(self, name: bytes) -> bytes | None:
-        """The first header of this lower-case name."""
-        start = self._lowered.find(b"\n" + name + b":")
+        """The first header of this name, which is given as LOCATION is."""
+        start = self._lowered.find(name)
         if start < 0:
             return None
-        return self._headers[start + len(name) + 2 : self._headers.find(b"\n", start + 1)].strip()
+        return self._headers[start + len(name) : self._headers.find(b"\n", start + 1)].strip()
 
     def text(self, limit: int) -> str:
         """The beginning of the body, safe to show; a compressed one is named, never decoded."""
         body = self._body.content if self._body is not None else b""
-        coding = self.header(b"content-encoding")
+        coding = self.header(_CONTENT_ENCODING)
         if body and coding and coding.lower() != b"identity":
             return f"({len(body)} bytes of {readable(coding, _SHOWN)})"
         return readable(body, limit)
 
-    def _feed_head(self, chunk: bytes, *, ended: bool) -> None:
+    def _feed_head(self, chunk: bytes) -> None:
         if not self._raw:
             self._raw = chunk
+            if (whole := _HEAD.match(chunk)) is not None:
+                self._take_head(whole)
         else:
             if isinstance(self._raw, bytes):
                 self._raw = bytearray(self._raw)
             self._raw += chunk
         while self._body is None and self._head_is_there():
             self._read_head()
-        if self._body is None:
-            self._check_unfinished(ended=ended)
 
     def _head_is_there(self) -> bool:
         """Whether a blank line has come; each byte is looked at once, however slowly they arrive."""
@@ -89,28 +96,31 @@ class Answer:
         return _BLANK_LINE.search(self._raw, start) is not None
 
     def _read_head(self) -> None:
-        match = _HEAD.match(self._raw, self._head_at)
-        if match is None:
+        head = _HEAD.match(self._raw, self._head_at)
+        if head is None:
             self._check_first_line()
             raise MalformedAnswerError(f'the answer has a malformed header: "{self._malformed_line()}"')
-        _check_size(match.end())
-        status = int(match[1])
+        self._take_head(head)
+
+    def _take_head(self, head: re.Match[bytes]) -> None:
+        _check_size(head.end())
+        status = int(head[1])
         if 100 <= status < 200 and status != _SWITCHING_PROTOCOLS:
-            self._head_at = self._scanned = match.end()
+            self._head_at = self._scanned = head.end()
             return
         self.status = status
-        self._headers = match[2]
+        self._headers = head[2]
         self._lowered = self._headers.lower()
         self._body = self._framed(status)
-        self._body.feed(bytes(self._raw[match.end() :]))
+        self._body.feed(bytes(self._raw[head.end() :]))
 
     def _framed(self, status: int) -> Body | ChunkedBody:
         if status in (_SWITCHING_PROTOCOLS, 204, 304):
             return Body(0)
-        coding = self.header(b"transfer-encoding")
+        coding = self.header(_TRANSFER_ENCODING)
         if coding is not None:
             return ChunkedBody() if coding.lower().endswith(b"chunked") else Body(None)
-        length = self.header(b"content-length")
+        length = self.header(_CONTENT_LENGTH)
         if length is None:
             return Body(None)
         if not length.isdigit():

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from hale.core.probe import HttpAction
 from hale.core.words import duration
-from hale.local.checks.answer import Answer, MalformedAnswerError
+from hale.local.checks.answer import LOCATION, Answer, MalformedAnswerError
 from hale.local.checks.body import BODY_LIMIT
 from hale.local.checks.connection import Connection
 from hale.local.checks.names import Names, Places, numeric
@@ -74,8 +74,7 @@ class HttpCheck:
     def cancel(self) -> None:
         self._reply.cancel()
         self._lane.discard(self)
-        if self._connection is not None:
-            self._connection.close()
+        self._hang_up(politely=False)
 
     def expired(self) -> None:
         """The time is over: for the whole check, or for the rest of a body."""
@@ -135,7 +134,7 @@ class HttpCheck:
 
     def _redirected(self, status: int) -> bool:
         """Whether the check goes on elsewhere, or has failed in trying to."""
-        location = (self._answer.header(b"location") or b"").decode("latin-1")
+        location = (self._answer.header(LOCATION) or b"").decode("latin-1")
         try:
             request, self._warning = after(self._plan.request, status, location)
         except RequestError as error:
@@ -146,7 +145,7 @@ class HttpCheck:
         if self._requests == _REQUESTS:
             self._fail(f"the redirects do not end: the {_REQUESTS}th leads to {request.url}")
             return True
-        self._leave()
+        self._hang_up(politely=True)
         self._plan = _planned(request)
         self._answer = Answer()
         self.begin()
@@ -156,10 +155,7 @@ class HttpCheck:
         status = self._answer.status or 0
         ok = 200 <= status < 400
         self._lane.discard(self)
-        if self._answer.complete:
-            self._leave()
-        elif self._connection is not None:
-            self._connection.close()
+        self._hang_up(politely=self._answer.complete)
         self._reply.give(
             ok=ok,
             detail=self._answer.text(SHOWN if ok else BODY_LIMIT),
@@ -170,14 +166,17 @@ class HttpCheck:
 
     def _fail(self, detail: str) -> None:
         self._lane.discard(self)
-        if self._connection is not None:
-            self._connection.close()
+        self._hang_up(politely=False)
         self._reply.give(ok=False, detail=harmless(detail), status=self._answer.status)
 
-    def _leave(self) -> None:
+    def _hang_up(self, *, politely: bool) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is None:
+            return
+        if politely:
             connection.leave()
+        else:
+            connection.close()
 
     def _late(self) -> str:
         within = f"within {duration(self._timeout)}"

@@ -127,7 +127,7 @@ class Wire:
         self._watched[fd] = sock, handler
 
     def unwatch(self, sock: socket.socket) -> None:
-        # Closing is not enough: a child of ours that is being forked may hold the socket for a moment longer.
+        """Hear no more of a socket that stays open."""
         if self._watched.pop(sock.fileno(), None) is not None:
             self._epoll.unregister(sock.fileno())
 
@@ -135,7 +135,9 @@ class Wire:
         """Close it; with `reset` neither side is left in TIME_WAIT, and what is still sent is refused."""
         if sock.fileno() < 0:
             return
-        self.unwatch(sock)
+        # The kernel stops watching with the last copy of a socket, and no child of ours keeps one: files are
+        # closed on exec, and until then whoever started it is held up.
+        self._watched.pop(sock.fileno(), None)
         if reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         sock.close()
