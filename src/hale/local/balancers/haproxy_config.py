@@ -48,16 +48,14 @@ def render(gateway: Gateway, table: Table) -> str:
         runtime=RUNTIME,
         handover=HANDOVER,
         hosts=HOSTS,
-        keys=KEYS,
         no_host=NO_HOST,
-        unauthorized=UNAUTHORIZED,
         not_ready=NOT_READY,
     )
     return fixed + slots
 
 
 def _slot(slot: str, table: Table) -> str:
-    return "".join([f"backend {slot} from slots\n", *_servers(slot, table)])
+    return "".join([f"backend {slot} from slots\n", _LOCK.replace("$slot", slot), *_servers(slot, table)])
 
 
 def _servers(slot: str, table: Table) -> Iterator[str]:
@@ -68,6 +66,16 @@ def _servers(slot: str, table: Table) -> Iterator[str]:
             f" pool-purge-delay {IDLE_SECONDS}s{state}\n"
         )
 
+
+# Open for all unless the slot is in the map, and then for those whose credentials are there, too. The
+# quickest that HAProxy has to say it: one look into the map where nobody asked for a password.
+_LOCK = f"""\
+    acl locked be_name,map_str({KEYS}) -m found
+    acl basic req.fhdr(authorization),word(1,' ') -m str -i basic
+    acl right req.fhdr(authorization),word(2,' '),sha2(256),hex,concat(/$slot),map_str({KEYS}) -m found
+    http-request return status 401 content-type application/json string '{UNAUTHORIZED}' \
+hdr WWW-Authenticate 'Basic realm="hale", charset="UTF-8"' unless !locked || basic right
+"""
 
 # On the choices:
 # - `noreuseport`: a second process on the port is an error, not a silent partner.
@@ -108,25 +116,23 @@ defaults slots from common
     retries 3
     option redispatch 1
     retry-on conn-failure empty-response
-    acl protected be_name,map_str($keys) -m found
-    http-request set-var(txn.key) be_name,map_str($keys) if protected
-    http-request set-var(txn.given) req.fhdr(authorization),word(2,' '),sha2(256),hex,lower if protected
-    acl basic req.fhdr(authorization),word(1,' ') -m str -i basic
-    acl right var(txn.given),strcmp(txn.key) eq 0
-    http-request return status 401 content-type application/json string '$unauthorized' \
-hdr WWW-Authenticate 'Basic realm="hale", charset="UTF-8"' if protected !basic || protected !right
+    option forwardfor if-none
     http-request disable-l7-retry unless { method GET HEAD OPTIONS TRACE PUT DELETE }
+    http-request add-header X-Forwarded-For %[src] if { req.fhdr_cnt(x-forwarded-for) gt 1 }
     http-request set-header X-Forwarded-For %[req.fhdr(x-forwarded-for)],\\ %[src] \
 if { req.fhdr_cnt(x-forwarded-for) eq 1 }
-    http-request add-header X-Forwarded-For %[src] unless { req.fhdr_cnt(x-forwarded-for) eq 1 }
     http-request set-header X-Forwarded-Proto http
 
 frontend gateway from common
     bind $bind
     bind unix@$handover mode 600 accept-proxy
-    http-request set-header X-Request-ID %[uuid()] unless { req.fhdr(x-request-id) -m len gt 0 }
-    http-request set-var(txn.request_id) req.fhdr(x-request-id)
-    http-after-response set-header X-Request-ID %[var(txn.request_id)] if { var(txn.request_id) -m found }
+    unique-id-format %[uuid()]
+    acl named req.fhdr(x-request-id) -m len gt 0
+    acl kept var(txn.request_id) -m found
+    http-request set-var(txn.request_id) req.fhdr(x-request-id) if named
+    http-request set-header X-Request-ID %[unique-id] unless named
+    http-after-response set-header X-Request-ID %[unique-id] unless kept
+    http-after-response set-header X-Request-ID %[var(txn.request_id)] if kept
     use_backend successor if { stopping }
     use_backend %[req.fhdr(host),host_only,rtrim(.),lower,map_str($hosts)]
     default_backend nowhere

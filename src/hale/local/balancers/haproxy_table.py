@@ -27,7 +27,7 @@ _READY = "ready"
 
 @dataclass(slots=True)
 class Table:
-    """Hosts to slots, slots to what their credentials hash to, slots to servers by id."""
+    """Hosts to slots, the entries that lock slots, slots to servers by id."""
 
     hosts: dict[str, str] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Table:
 
     @property
     def used(self) -> set[str]:
-        return {*self.hosts.values(), *self.keys, *(slot for slot, servers in self.slots.items() if servers)}
+        return {*self.hosts.values(), *(slot for slot, servers in self.slots.items() if servers)}
 
 
 def slot_name(number: int) -> str:
@@ -70,9 +70,10 @@ def server_id(name: str) -> str:
     return (head.encode() + b"".join(bytes([int(s[:2], 16)]) + s[2:].encode() for s in rest)).decode()
 
 
-def key_of(password: str) -> str:
-    """What the credentials of a request must hash to: the configuration never holds the password."""
-    return hashlib.sha256(b64encode(f"{USER}:{password}".encode())).hexdigest()
+def keys_of(slot: str, password: str) -> dict[str, str]:
+    """Entries that lock a slot, and open it for the credentials of that hash: no file has the password."""
+    credentials = b64encode(f"{USER}:{password}".encode())
+    return {slot: "locked", f"{hashlib.sha256(credentials).hexdigest().upper()}/{slot}": "right"}
 
 
 def authority(server: Server) -> str:
@@ -99,7 +100,7 @@ def arrange(routes: Sequence[Route], now: Table, busy: Collection[str]) -> Table
         table.hosts.update(dict.fromkeys(_hosts(route), slot))
         table.slots[slot] = {server.id: _checked(server) for server in route.servers}
         if route.password is not None:
-            table.keys[slot] = key_of(route.password)
+            table.keys.update(keys_of(slot, route.password))
     return table
 
 
