@@ -132,10 +132,8 @@ def _wrong(
         return f"must be {must}, not {_shown(loc, value)}", hint or _type_hint(what, value)
     if what == "null":
         return "must not be empty (null)", "give it a value or leave the key out"
-    if what in ("string_too_short", "too_short"):
+    if what == "string_too_short":
         return "must not be empty", ""
-    if what == "too_long":
-        return f"must have at most {context['max_length']} entries, and has {context['actual_length']}", ""
     return details["msg"], ""
 
 

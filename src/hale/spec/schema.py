@@ -72,7 +72,9 @@ def _short(value: float) -> int | float:
     return int(value) if value.is_integer() else value
 
 
-def _different(ports: tuple[int, ...]) -> tuple[int, ...]:
+def _ports(ports: tuple[int, ...]) -> tuple[int, ...]:
+    if not 1 <= len(ports) <= MAX_PORTS:
+        raise wrong(f"must have 1 to {MAX_PORTS} entries, and has {len(ports)}")
     for index, port in enumerate(ports):
         if port in ports[:index]:
             raise wrong(f"must be different ports, and {port} is there twice")
@@ -106,6 +108,12 @@ def _host(text: str) -> str:
 def _program(command: tuple[str, ...]) -> tuple[str, ...]:
     if command and not command[0]:
         raise wrong("must begin with a program, and its first word is empty")
+    return command
+
+
+def _not_empty(command: tuple[str, ...]) -> tuple[str, ...]:
+    if not command:
+        raise wrong("must not be empty")
     return command
 
 
@@ -173,7 +181,7 @@ class Header(Model):
 
 
 class Exec(Model):
-    command: Annotated[Command, Field(min_length=1)]
+    command: Annotated[Command, AfterValidator(_not_empty)]
 
 
 class Check(Model):
@@ -262,11 +270,7 @@ class Scaled(Model):
 
 class Resources(Scaled):
     machine_type: Line
-    ports: Annotated[
-        Items[Port],
-        Field(min_length=1, max_length=MAX_PORTS),
-        AfterValidator(_different),
-    ]
+    ports: Annotated[Items[Port], AfterValidator(_ports)]
 
 
 Named = Annotated[Line, Field(min_length=1)]
