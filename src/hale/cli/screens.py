@@ -135,11 +135,9 @@ def _restarts(cause: Cause, now: float) -> Text:
     """The chain of what led to the last one, a link a line."""
     if not cause:
         return Text()
-    return cell(
-        "\n".join(
-            [f"the last {words.ago(cause[-1].at, now)}:", *(words.line(link.message) for link in cause)]
-        )
-    )
+    when = words.ago(cause[-1].at, now)
+    heading = f"the last {when}:" if when.endswith("ago") else f"{when}:"
+    return cell("\n".join([heading, *(words.line(link.message) for link in cause)]))
 
 
 def _grid(*widths: int) -> Table:

@@ -156,9 +156,9 @@ def _foreground(daemon: Daemon, wanted: Wanted, wakes: Wakes, stop: Interrupts) 
         deployment, after = apply(hale, wanted)
         with suppress(OSError), live.view() as view:
             for snapshot in snapshots(hale, deployment.id, after, wakes):
+                result = _news(view, snapshot, deployment, result, "" if stop.stopped else _STOP_NOTE)
                 if stop.stopped:
                     break
-                result = _news(view, snapshot, deployment, result)
     except UnreachableError:
         if not daemon.ends_within(1.0):
             raise
@@ -171,10 +171,10 @@ def _foreground(daemon: Daemon, wanted: Wanted, wakes: Wakes, stop: Interrupts) 
 
 
 def _news(
-    view: live.View, snapshot: Snapshot, deployment: Deployment, known: Outcome | None
+    view: live.View, snapshot: Snapshot, deployment: Deployment, known: Outcome | None, note: str
 ) -> Outcome | None:
     result = outcome(snapshot, deployment.spec_id)
-    view.show(snapshot, _STOP_NOTE)
+    view.show(snapshot, note)
     if result is not None and result != known and isinstance(view, live.LineView):
         output.print_line(result.message)
         output.flush()
@@ -199,6 +199,7 @@ def _stop(hale: Remote, daemon: Daemon, deployment: Deployment | None, stop: Int
             while not stop.hurried and hale.health(deployment.id).value.running:
                 pause.wait(0.2)
     _down(hale, daemon)
+    output.say("stopped")
 
 
 def _down(hale: Remote, daemon: Daemon) -> None:
