@@ -1,13 +1,17 @@
 """Deployments over Gradient's API: what its clients send, and what they read."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 
 from hale.core.event import Level
 from tests.api.conftest import Api, spec
 from tests.api.openapi import assert_answers
+
+T = TypeVar("T")
 
 GIT = {
     "x-git-host": "github",
@@ -35,10 +39,51 @@ async def test_a_null_deployment_id_is_as_none(api: Api) -> None:
     assert (await api.post("/v1/deployments", body))["deploymentId"] == await api.apply()
 
 
+def slow(api: Api) -> None:
+    """Let every look into the store take its time, as a disk does."""
+
+    def slowed(look: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        async def later(*given: object, **named: object) -> T:
+            found = await look(*given, **named)
+            await asyncio.sleep(0.01)
+            return found
+
+        return later
+
+    for name in ("projects", "deployment", "deployments", "revisions"):
+        setattr(api.store, name, slowed(getattr(api.store, name)))
+
+
 async def test_upserts_of_one_name_at_the_same_time_make_one_deployment(api: Api) -> None:
+    slow(api)
     ids = await asyncio.gather(*(api.apply(replicas=count) for count in range(1, 11)))
     assert len(set(ids)) == 1
     assert sorted(await numbers(api, ids[0])) == list(range(1, 11))
+
+
+async def test_an_upsert_right_behind_a_delete_makes_a_new_deployment(
+    api: Api,
+) -> None:
+    old = await api.apply()
+    slow(api)
+    _, new = await asyncio.gather(api.delete(f"/v1/deployments/{old}"), api.apply(replicas=9))
+    deployment = await api.store.deployment(old)
+    assert deployment is not None
+    assert deployment.deleted_at is not None
+    assert await numbers(api, new) == [1]
+
+
+async def test_changes_at_the_same_time_all_count(api: Api) -> None:
+    deployment_id = await api.apply()
+    slow(api)
+    path = f"/v1/deployments/{deployment_id}"
+    await asyncio.gather(
+        *(api.post(f"{path}/restart") for _ in range(5)),
+        *(api.patch(path, {"replicas": n}) for n in range(5)),
+    )
+    deployment = await api.store.deployment(deployment_id)
+    assert deployment is not None
+    assert (deployment.restarts, await numbers(api, deployment_id)) == (5, [6, 5, 4, 3, 2, 1])
 
 
 async def test_an_upsert_with_an_id_may_rename_and_keeps_the_slug(api: Api) -> None:

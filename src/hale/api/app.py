@@ -43,3 +43,9 @@ def create_app(
     for resource in (server, events, deployments, projects):
         app.include_router(resource.router, prefix="/v1")
     return app
+
+
+def end_streams(app: FastAPI) -> None:
+    """Let every stream of events end by itself; a server that shuts down would wait for them."""
+    context: Context = app.state.context
+    context.closing.set()

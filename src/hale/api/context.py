@@ -14,7 +14,11 @@ from hale.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The world of the API. `changing` is held while what is desired is read and changed: one at a time."""
+    """The world of the API.
+
+    `changing` is held while what is desired is read and changed: one at a time. `closing` ends streams,
+    which would go on for ever.
+    """
 
     store: Store
     platform: Platform
@@ -22,6 +26,7 @@ class Context:
     clock: Clock
     down: Callable[[], None]
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def _context(request: Request) -> Context:

@@ -1,8 +1,10 @@
 """What a request body may be: at most 1 MiB, and JSON that can be kept and answered again."""
 
+import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Request, Response
@@ -12,11 +14,17 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_LIMIT = 1024 * 1024
+DRAIN_LIMIT = 32 * BODY_LIMIT
+_DRAIN_SECONDS = 10.0
 _TOO_LARGE = "cannot take the request: its body is larger than 1 MiB"
 
 
 class BodyLimit:
-    """Breaks off a body as soon as it is too large: by what it announces, else by what has come."""
+    """Breaks off a body that is too large: by what it announces, else by what has come.
+
+    The rest is still taken, within bounds, and thrown away: a client that is cut off while it sends
+    sees a broken connection instead of the answer.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -25,20 +33,37 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "")
-        received = BODY_LIMIT + 1 if announced.isdecimal() and int(announced) > BODY_LIMIT else 0
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "")
+        too_large = announced.isdecimal() and (len(announced) > 18 or int(announced) > BODY_LIMIT)
+        received = 0
 
         async def limited() -> Message:
             nonlocal received
-            if received <= BODY_LIMIT:
-                message = await receive()
-                received += len(message.get("body", b""))
-            if received > BODY_LIMIT:
-                # FastAPI lets an HTTPException out of the reading of a body, and nothing else.
-                raise HTTPException(413, _TOO_LARGE, headers={"Connection": "close"})
+            if too_large and "expect" in headers:
+                raise _refusal()  # it waits to hear whether to send at all
+            message = await receive()
+            received += len(message.get("body", b""))
+            if too_large or received > BODY_LIMIT:
+                await _drain(receive, message)
+                raise _refusal()
             return message
 
         await self._app(scope, limited, send)
+
+
+def _refusal() -> HTTPException:
+    # FastAPI lets an HTTPException out of the reading of a body, and nothing else.
+    return HTTPException(413, _TOO_LARGE, headers={"Connection": "close"})
+
+
+async def _drain(receive: Receive, message: Message) -> None:
+    drained = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while message.get("more_body") and drained < DRAIN_LIMIT:
+                message = await receive()
+                drained += len(message.get("body", b""))
 
 
 class JsonRoute(APIRoute):

@@ -1,4 +1,4 @@
-"""Server-sent events: what happened, then what happens, until the reader or the deployment is gone."""
+"""Server-sent events: what happened, then what happens, until reader, deployment or server is gone."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -18,20 +18,24 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[Event]) -> None:
+    def __init__(self, events: AsyncIterator[Event], closing: asyncio.Event) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
+        self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await _first_of(self._tell(send), _beat(send), _gone(receive))
+        await _first_of(self._tell(send), _beat(send), _gone(receive), self._closed())
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _tell(self, send: Send) -> None:
         async for event in self._events:
             data = views.event(event).model_dump_json(by_alias=True)
             await _write(send, f"id: {event.id}\ndata: {data}\n\n")
+
+    async def _closed(self) -> None:
+        await self._closing.wait()
 
 
 async def _beat(send: Send) -> None:

@@ -47,7 +47,7 @@ async def _events(
 ) -> Page[models.Event] | Response:
     if "text/event-stream" in accept:
         after = _event_id(last_event_id or paging.after) or 0
-        return EventStream(context.platform.follow(deployment_id, after=after))
+        return EventStream(context.platform.follow(deployment_id, after=after), context.closing)
     return await _event_page(context, deployment_id, paging)
 
 
