@@ -132,7 +132,7 @@ def _wrong(
         return f"must be {must}, not {_shown(loc, value)}", hint or _type_hint(what, value)
     if what == "null":
         return "must not be empty (null)", "give it a value or leave the key out"
-    if what == "string_too_short":
+    if what in ("string_too_short", "too_short"):  # the latter where another rule of ours comes before
         return "must not be empty", ""
     return details["msg"], ""
 
