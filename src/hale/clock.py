@@ -23,7 +23,11 @@ class Clock:
         return cls(time.time(), asyncio.get_running_loop().time())
 
     def now(self) -> float:
-        return self.epoch + asyncio.get_running_loop().time() - self.origin
+        return self.at(asyncio.get_running_loop().time())
+
+    def at(self, loop_time: float) -> float:
+        """The instant of a moment on the loop's own clock; for those who have the loop at hand."""
+        return self.epoch + loop_time - self.origin
 
     def loop_time(self, at: float) -> float:
         """The loop's time for an instant, as `loop.call_at` takes it."""

@@ -75,6 +75,27 @@ async def test_a_lookup_that_hangs_is_bounded_by_the_timeout_and_shared(until) -
     ]
 
 
+async def test_a_lookup_that_comes_back_after_the_end_is_not_followed() -> None:
+    loop = asyncio.get_running_loop()
+    raised: list[object] = []
+    loop.set_exception_handler(lambda _loop, context: raised.append(context))
+    release, finished = threading.Event(), asyncio.Event()
+
+    def look_up(_host: str, _port: int) -> Places:
+        release.wait(60)
+        return numeric("127.0.0.1", 9)
+
+    wire, names = Wire(loop), Names(loop, look_up)
+    results: list[ProbeResult] = []
+    reply = Reply(results.append, 0.0, eager=False)
+    HttpCheck(wire, names, plan(HttpAction("/"), "db.internal", 80), 20.0, reply).begin()
+    names.find("db.internal", 80, lambda _places, _problem: finished.set())
+    wire.close()
+    release.set()
+    await finished.wait()
+    assert (results, raised) == ([], [])
+
+
 async def test_the_next_address_is_tried_when_one_refuses(serve, free_port: int) -> None:
     site = await serve(ok(b"second"))
     loop = asyncio.get_running_loop()

@@ -95,6 +95,17 @@ async def test_a_checker_that_is_closed_ends_its_checks_without_reports(serve, e
     assert reports == []
 
 
+async def test_a_check_that_is_begun_after_the_end_is_never_reported(serve, engine) -> None:
+    site = await serve(ok())
+    reports: list[ProbeResult] = []
+    async with Checker(Clock.start(), engine) as checker:
+        pass
+    probe = Probe(ProbeKind.LIVENESS, HttpAction("/"))
+    checker.begin(probe, Target("r1", "127.0.0.1", {1: site.port}), reports.append)()
+    await asyncio.sleep(0.1)
+    assert (reports, site.requests) == ([], [])
+
+
 async def test_checks_can_be_begun_and_cancelled_from_within_a_report(serve, checker: Checker) -> None:
     site = await serve(ok())
     probe = Probe(ProbeKind.LIVENESS, HttpAction("/"), timeout=20)

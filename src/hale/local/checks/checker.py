@@ -63,9 +63,11 @@ class Checker:
     def begin(self, probe: Probe, target: Target, report: Report, *, eager: bool = False) -> Cancel:
         """Begin one check and return how to cancel it. Never raises.
 
-        `report` is called exactly once, later on the loop, unless the check was cancelled.
+        `report` is called exactly once, later on the loop, unless the check was cancelled or this was closed.
         """
-        reply = Reply(report, self._clock.now(), eager=eager)
+        reply = Reply(report, self._clock.at(self._loop.time()), eager=eager)
+        if self._wire.closed:
+            return reply.cancel
         match probe.action:
             case HttpAction() as action:
                 return self._begin_http(action, probe.timeout, target, reply)

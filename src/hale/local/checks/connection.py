@@ -40,7 +40,7 @@ class Connection:
         self._places = places
         self._request = request
         self._tls_name = tls_name
-        self._sock: socket.socket
+        self._sock: socket.SocketType
         self._tls: ssl.SSLSocket
         self._unsent = request
         self.ended = False
@@ -108,8 +108,10 @@ class Connection:
         try:
             raise_pending(self._sock)
             self._wire.unwatch(self._sock)
+            self._sock = plain = socket.socket(fileno=self._sock.detach())
+            plain.setblocking(False)  # noqa: FBT003
             self._sock = self._tls = _tls().wrap_socket(
-                self._sock, do_handshake_on_connect=False, server_hostname=self._tls_name
+                plain, do_handshake_on_connect=False, server_hostname=self._tls_name
             )
         except OSError as error:
             self._fail(error)
@@ -141,9 +143,12 @@ class Connection:
         self._owner.arrived(part, ended=self.ended)
 
 
-def dial(place: Place) -> socket.socket:
-    """A socket on its way to the place, or there already; OSError if that can't be."""
-    sock = socket.socket(place.family, _STREAM)
+def dial(place: Place) -> socket.SocketType:
+    """A socket on its way to the place, or there already; OSError if that can't be.
+
+    It is of the type beneath `socket.socket`, which adds files and inheritance, for no use and at some cost.
+    """
+    sock = socket.SocketType(place.family, _STREAM)
     code = sock.connect_ex(place.address)
     if code and code != errno.EINPROGRESS:
         sock.close()
@@ -151,7 +156,7 @@ def dial(place: Place) -> socket.socket:
     return sock
 
 
-def raise_pending(sock: socket.socket) -> None:
+def raise_pending(sock: socket.SocketType) -> None:
     """Raise what became of the attempt to connect, if it failed."""
     if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
         raise OSError(code, os.strerror(code))

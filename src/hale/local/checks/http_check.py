@@ -105,7 +105,7 @@ class HttpCheck:
             self._judge()
 
     def _found(self, places: Places, problem: str) -> None:
-        if not self._reply.open:
+        if not self._reply.open or self._wire.closed:
             return
         if places:
             self._connect(places)

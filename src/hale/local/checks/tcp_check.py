@@ -19,7 +19,7 @@ class TcpCheck:
         self._place = place
         self._timeout = timeout
         self._reply = reply
-        self._sock: socket.socket | None = None
+        self._sock: socket.SocketType | None = None
         self._lane = wire.lane(timeout)
         self._lane.add(self)
 
@@ -39,7 +39,7 @@ class TcpCheck:
         self._end()
         self._reply.fail(f"no connection within {duration(self._timeout)}")
 
-    def _settled(self, sock: socket.socket) -> None:
+    def _settled(self, sock: socket.SocketType) -> None:
         try:
             raise_pending(sock)
         except OSError as error:

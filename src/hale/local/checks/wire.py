@@ -72,7 +72,7 @@ class Lane:
 class _Leaving:
     """A connection that is done with, until the server closes it or our patience is over."""
 
-    def __init__(self, wire: "Wire", sock: socket.socket) -> None:
+    def __init__(self, wire: "Wire", sock: socket.SocketType) -> None:
         self._wire = wire
         self._sock = sock
         self._parts = _DRAINED_PARTS
@@ -102,8 +102,9 @@ class Wire:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.closed = False
         self._epoll = select.epoll()
-        self._watched: dict[int, tuple[socket.socket, Handler]] = {}
+        self._watched: dict[int, tuple[socket.SocketType, Handler]] = {}
         self._fresh: set[int] = set()
         self._lanes: dict[float, Lane] = {}
         self.patience = self.lane(PATIENCE)
@@ -116,7 +117,7 @@ class Wire:
             lane = self._lanes[seconds] = Lane(self.loop, seconds)
         return lane
 
-    def watch(self, sock: socket.socket, events: int, handler: Handler) -> None:
+    def watch(self, sock: socket.SocketType, events: int, handler: Handler) -> None:
         """Call `handler` with what happened, again and again, until something else is watched for."""
         fd = sock.fileno()
         if fd in self._watched:
@@ -126,12 +127,12 @@ class Wire:
             self._fresh.add(fd)
         self._watched[fd] = sock, handler
 
-    def unwatch(self, sock: socket.socket) -> None:
+    def unwatch(self, sock: socket.SocketType) -> None:
         """Hear no more of a socket that stays open."""
         if self._watched.pop(sock.fileno(), None) is not None:
             self._epoll.unregister(sock.fileno())
 
-    def close_socket(self, sock: socket.socket, *, reset: bool = True) -> None:
+    def close_socket(self, sock: socket.SocketType, *, reset: bool = True) -> None:
         """Close it; with `reset` neither side is left in TIME_WAIT, and what is still sent is refused."""
         if sock.fileno() < 0:
             return
@@ -142,11 +143,12 @@ class Wire:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         sock.close()
 
-    def leave_socket(self, sock: socket.socket) -> None:
+    def leave_socket(self, sock: socket.SocketType) -> None:
         """Let the other side close first, for a moment: a server that is done never sees a reset."""
         _Leaving(self, sock)
 
     def close(self) -> None:
+        self.closed = True
         for lane in self._lanes.values():
             lane.close()
         for sock, _ in list(self._watched.values()):
