@@ -1,12 +1,13 @@
 """Deployments over Gradient's API: what its clients send, and what they read."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 import pytest
 
+from hale.core.deployment import Deployment
 from hale.core.event import Level
 from tests.api.conftest import Api, spec
 from tests.api.openapi import assert_answers
@@ -359,6 +360,20 @@ async def test_a_page_goes_on_when_the_deployment_at_its_end_is_deleted(api: Api
     page = await api.get("/v1/deployments", limit=1)
     await api.store.delete_deployment(page["items"][0]["id"])
     assert await names(api, limit=1, after=page["nextPage"]) == ["b"]
+
+
+async def test_a_deployment_that_goes_away_while_it_is_listed_is_left_out(api: Api) -> None:
+    await three(api)
+    oldest, *_ = await api.store.deployments()
+    listed = api.store.deployments
+
+    async def then_gone() -> Sequence[Deployment]:
+        found = await listed()
+        await api.store.delete_deployment(oldest.id)
+        return found
+
+    api.store.deployments = then_gone  # type: ignore[method-assign]
+    assert await names(api) == ["c", "b"]
 
 
 async def test_a_full_last_page_has_no_more(api: Api) -> None:

@@ -316,6 +316,18 @@ async def test_no_query_is_an_internal_error(api: Api, path: str, query: dict[st
         assert Refusal.of(answer).status in (400, 404)
 
 
+@pytest.mark.parametrize("part", ["%00", "%FF", "%2E%2E%2F", "%F0%9F%9A%80", "x" * 3000, "%0D%0A", "'--"])
+async def test_no_path_is_an_internal_error(api: Api, part: str) -> None:
+    for path in (
+        f"/v1/deployments/{part}",
+        f"/v1/deployments/{part}/events",
+        f"/v1/projects/{part}",
+        f"/{part}",
+    ):
+        for method in ("GET", "DELETE"):
+            assert Refusal.of(await api.client.request(method, path)).status in (404, 405)
+
+
 async def test_the_description_of_the_api_names_every_answer(api: Api) -> None:
     document: dict[str, Any] = await api.get("/v1/openapi.json")
     for path, methods in document["paths"].items():

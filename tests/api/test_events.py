@@ -12,6 +12,7 @@ from starlette.types import Message
 from hale.api.app import end_streams
 from hale.api.stream import HEARTBEAT
 from hale.core.event import Event, Level, Link
+from hale.errors import StoreError
 from tests.api.conftest import EPOCH, TOKEN, Api
 
 
@@ -199,6 +200,16 @@ async def test_streams_end_when_the_server_shuts_down(api: Api) -> None:
         await reader.text()
         end_streams(api.app)
         assert await reader.text() == ""
+
+
+async def test_a_stream_that_can_not_go_on_says_why_and_ends(api: Api) -> None:
+    async def damaged(*_: object, **__: object) -> list[Event]:
+        raise StoreError("cannot read the database: it is damaged")
+
+    api.store.events = damaged  # type: ignore[method-assign]
+    async with reading(api, "/v1/events") as reader:
+        texts = [await reader.text() for _ in range(3)]
+    assert sorted(texts) == ["", ": cannot read the database: it is damaged\n\n", ": hale\n\n"]
 
 
 async def test_many_readers_see_the_same(api: Api) -> None:

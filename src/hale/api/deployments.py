@@ -47,13 +47,20 @@ async def find(context: Context, deployment_id: str) -> Deployment:
     """The deployment; one that is being deleted is gone for everybody who asks."""
     deployment = await context.store.deployment(deployment_id)
     if deployment is None or deployment.deleted_at is not None:
-        raise NotFoundError(f"cannot find deployment {deployment_id[:100]!r}: there is none")
+        raise _unknown(deployment_id)
     return deployment
 
 
 async def current(context: Context, deployment: Deployment) -> Current:
-    (newest,) = await context.store.revisions(deployment.id, limit=1)
-    return Current(deployment, newest)
+    """The deployment with its newest revision; NotFoundError if it has gone away meanwhile."""
+    newest = await context.store.revisions(deployment.id, limit=1)
+    if not newest:
+        raise _unknown(deployment.id)
+    return Current(deployment, newest[0])
+
+
+def _unknown(deployment_id: str) -> NotFoundError:
+    return NotFoundError(f"cannot find deployment {deployment_id[:100]!r}: there is none")
 
 
 async def upsert(context: Context, request: Request) -> Current:

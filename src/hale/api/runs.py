@@ -19,11 +19,10 @@ async def runs(context: Context, deployment: Deployment, limit: int) -> list[mod
     seen = {each.replica.id: each.replica for each in await context.platform.observe(deployment.id)}
     replicas = [seen.get(replica.id, replica) for replica in known]
     groups = _by_revision(replicas, every)
-    current = every[0]
     found = []
     for revision in every:
         own = groups.get(revision.number, [])
-        wanted = compiled.replicas(specs.spec_of(revision.document)) if revision is current else 0
+        wanted = compiled.replicas(specs.spec_of(revision.document)) if revision is every[0] else 0
         if wanted or any(replica.phase is not Phase.STOPPED for replica in own):
             found.append(await _run(context, revision, wanted, own))
     return found[:limit]

@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from hale.api import views
 from hale.core.event import Event
+from hale.errors import HaleError
 
 HEARTBEAT = 15.0
 """Seconds between comments: proxies cut silent connections, and a gone reader shows when written to."""
@@ -30,9 +31,13 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _tell(self, send: Send) -> None:
-        async for event in self._events:
-            data = views.event(event).model_dump_json(by_alias=True)
-            await _write(send, f"id: {event.id}\ndata: {data}\n\n")
+        try:
+            async for event in self._events:
+                data = views.event(event).model_dump_json(by_alias=True)
+                await _write(send, f"id: {event.id}\ndata: {data}\n\n")
+        except HaleError as error:
+            # The status is sent long since: tell a person who looks, and let the reader come back.
+            await _write(send, f": {' '.join(error.message.split())}\n\n")
 
     async def _closed(self) -> None:
         await self._closing.wait()

@@ -1,6 +1,7 @@
 """/deployments: Gradient's routes, and what hale can do beside them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -12,7 +13,7 @@ from hale.api.logs import log_page
 from hale.api.paging import InPages, Page, Paging, page, part_of
 from hale.api.runs import runs
 from hale.core.deployment import Deployment, Revision
-from hale.errors import RefusedError
+from hale.errors import NotFoundError, RefusedError
 
 router = APIRouter(prefix="/deployments", tags=["deployments"], route_class=JsonRoute)
 
@@ -149,7 +150,11 @@ async def deployments_page(
     """The part of these deployments that is asked for, by name if one is given."""
     wanted = [deployment for deployment in every if name in (None, deployment.name)]
     found, following = part_of(wanted, paging, _age_of_deployment)
-    return page([await _shown(context, deployment) for deployment in found], following)
+    shown = []
+    for deployment in found:
+        with suppress(NotFoundError):  # gone since the list was made
+            shown.append(await _shown(context, deployment))
+    return page(shown, following)
 
 
 async def _shown(context: Context, deployment: Deployment) -> models.Deployment:
