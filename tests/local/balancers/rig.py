@@ -3,9 +3,10 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from pathlib import Path
 from typing import TypeVar
 
@@ -213,6 +214,12 @@ class Rig:
         place = await eventually(arrived)
         return HeldRequest(place.name, place, client)
 
+    async def under_way(self, server_id: str) -> int:
+        return (await self.balancer.in_flight()).get(server_id, 0)
+
+    async def idle(self, server_id: str) -> bool:
+        return not await self.under_way(server_id)
+
     # --- the Traffic of the conformance suite ---
 
     async def server(self, server_id: str, *, ready: bool = True) -> Server:
@@ -232,14 +239,17 @@ class Rig:
             await place.close()
 
 
-async def eventually(condition: Callable[[], T | None], *, within: float = 60) -> T:
+async def eventually(
+    condition: Callable[[], T | Awaitable[T]], *, within: float = 60, every: float = 0.005
+) -> T:
     """The first true answer."""
     async with asyncio.timeout(within):
         while True:
             answer = condition()
-            if answer:
-                return answer
-            await asyncio.sleep(0.005)
+            found = await answer if isawaitable(answer) else answer
+            if found:
+                return found
+            await asyncio.sleep(every)
 
 
 @asynccontextmanager

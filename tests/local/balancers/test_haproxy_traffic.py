@@ -288,7 +288,7 @@ async def test_no_request_comes_after_an_unready_verdict_under_load(gateway: Rig
             seen = len(answers)
             gateway.balancer.set_ready(place.name, ready=False)
             # answered after the verdict; a request that HAProxy sent before may still be on its way
-            await eventually_idle(gateway, place.name)
+            await eventually(lambda: gateway.idle(place.name), every=0)  # noqa: B023
             before = len(place.requests)
             await eventually(lambda: len(answers) > seen + 50)  # noqa: B023
             assert len(place.requests) == before
@@ -296,8 +296,3 @@ async def test_no_request_comes_after_an_unready_verdict_under_load(gateway: Rig
         for task in tasks:
             task.cancel()
     assert {answer.status for answer in answers} == {200}
-
-
-async def eventually_idle(gateway: Rig, server_id: str) -> None:
-    while (await gateway.balancer.in_flight())[server_id]:  # noqa: ASYNC110
-        await asyncio.sleep(0)

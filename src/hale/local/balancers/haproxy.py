@@ -6,11 +6,11 @@ instead (after an adoption, a crash, a lost command) is read from it and brought
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from hale.clock import Clock
 from hale.core.event import Event, Level
@@ -18,7 +18,7 @@ from hale.errors import BalancerError
 from hale.local.balancers.haproxy_config import Gateway
 from hale.local.balancers.haproxy_plane import Plane
 from hale.local.balancers.haproxy_process import find_binary, resolved, threads
-from hale.local.balancers.haproxy_socket import Runtime
+from hale.local.balancers.haproxy_socket import ConnectionLostError, Runtime
 from hale.local.balancers.haproxy_table import (
     Table,
     arrange,
@@ -32,10 +32,13 @@ from hale.local.balancers.haproxy_table import (
 from hale.ports import Route
 from hale.settings import Address
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 _STOCK = 64
 _PATIENCE = 5.0
+_PAUSES = 0.05, 0.2, 1.0
 _SWEEP = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _YES = ("", "New server registered.", "Server deleted.", "no need to change", "IP changed")
@@ -145,11 +148,7 @@ class HaproxyBalancer:
             self._runtime.tell(state_command(place, ready=ready))
 
     async def in_flight(self) -> Mapping[str, int]:
-        question = "show stat -1 4 -1"
-        async with self._lock:
-            await self._running()
-            answers = [*await self._connected().ask([question]), *await self._plane.ask_old(question)]
-        return _requests(answers)
+        return await self._patiently(self._count)
 
     def on_event(self, listener: Callable[[Event], None]) -> None:
         self._listeners.append(listener)
@@ -157,6 +156,18 @@ class HaproxyBalancer:
     # --- bringing HAProxy to the table ---
 
     async def _converge(self, wanted: int = 0) -> None:
+        await self._patiently(lambda: self._pass(wanted))
+
+    async def _patiently(self, do: Callable[[], Awaitable[T]]) -> T:
+        """Once more where HAProxy has just ended: it is started again in a moment."""
+        for pause in _PAUSES:
+            try:
+                return await do()
+            except ConnectionLostError:
+                await asyncio.sleep(pause)
+        return await do()
+
+    async def _pass(self, wanted: int) -> None:
         """Those who wait meanwhile for the same are served by one pass."""
         async with self._lock:
             if wanted and self._done >= wanted:
@@ -166,17 +177,28 @@ class HaproxyBalancer:
             while (needed := self._needed()) > self._gateway.slots:
                 have = await self._enlarge(needed)
             # From here to the first await nothing can come between: orders of set_ready follow ours.
-            self._done, want = self._wanted, self._want
-            commands = changes(have, want)
-            self._plane.keep(want)
+            self._done = self._wanted
+            commands = changes(have, self._want)
+            self._plane.keep(self._want)
             answers = await self._connected().ask(commands)
-            self._busy = self._want.used | _left_behind(commands, answers)
-            refused = [f"{c}: {a}" for c, a in zip(commands, answers, strict=True) if not _fine(a)]
-            if refused and list(changes(await self._read(), self._want)):
-                self._done = 0
-                raise BalancerError(f"cannot tell HAProxy: {refused[0]}")
-        if self._busy - self._want.used:
+            await self._judge(commands, answers)
+
+    async def _judge(self, commands: Sequence[str], answers: Sequence[str]) -> None:
+        """A refusal counts only if the table is not there: some are of things done already."""
+        left = _left_behind(commands, answers)
+        self._busy = self._want.used | left
+        refused = [f"{c}: {a}" for c, a in zip(commands, answers, strict=True) if not _fine(a)]
+        if refused and list(changes(await self._read(), self._want)):
+            self._done = 0
+            raise BalancerError(f"cannot tell HAProxy: {refused[0]}")
+        if left:
             self._mend.set()
+
+    async def _count(self) -> dict[str, int]:
+        async with self._lock:
+            await self._running()
+            question = "show stat -1 4 -1"
+            return _requests([*await self._connected().ask([question]), *await self._plane.ask_old(question)])
 
     @property
     def _gateway(self) -> Gateway:
@@ -205,7 +227,7 @@ class HaproxyBalancer:
             try:
                 self._runtime = self._plane.connect(self._trouble)
             except OSError as error:
-                raise BalancerError(f"cannot tell HAProxy: {error.strerror}") from error
+                raise ConnectionLostError(f"cannot tell HAProxy: {error.strerror}") from error
         return self._runtime
 
     async def _running(self) -> None:

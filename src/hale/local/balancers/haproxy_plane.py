@@ -176,7 +176,8 @@ class Plane:
 
     async def reload(self, gateway: Gateway, table: Table) -> None:
         """Replace the worker. The old one finishes what it has; see haproxy_config on what comes after."""
-        if self.gateway is not None and gateway.address != self.gateway.address:
+        running = self._text(CONFIG)
+        if f"    bind {gateway.address}\n" not in running:
             probe_port(gateway.address)
         before = await self._workers()
         self._configure(gateway, table)
@@ -188,8 +189,7 @@ class Plane:
             raise BalancerError("cannot reload the gateway: no answer") from error
         self._hold(after)
         if after.failed or after.current in (None, before.current):
-            (self.folder / CONFIG).unlink(missing_ok=True)  # it is not what runs
-            self._written.clear()
+            self._write(CONFIG, running)
             raise BalancerError(f"cannot reload the gateway: {_alerts(answer) or f'see {self.folder / LOG}'}")
         self.gateway = gateway
 

@@ -32,6 +32,10 @@ async def ask_master(folder: int, command: str) -> str:
         raise BalancerError(f"cannot ask HAProxy's master process: {error or 'no answer'}") from error
 
 
+class ConnectionLostError(BalancerError):
+    """HAProxy went away: it will be back in a moment, and can be told then."""
+
+
 class Runtime:
     """A standing connection to a worker. What is told goes out before the call returns, in order.
 
@@ -71,7 +75,7 @@ class Runtime:
     async def ask(self, commands: Sequence[str]) -> list[str]:
         """The answers, in order. All commands are on their way before this waits."""
         if self.closed:
-            raise BalancerError("cannot tell HAProxy: the connection is closed")
+            raise ConnectionLostError("cannot tell HAProxy: the connection is closed")
         answers = [self._loop.create_future() for _ in commands]
         self._waiting.extend(answers)
         self._send("".join(f"{command}\n" for command in commands).encode())
@@ -143,6 +147,6 @@ class Runtime:
         self._socket.close()
         for answer in self._waiting:
             if answer is not None and not answer.done():
-                answer.set_exception(BalancerError("cannot tell HAProxy: the connection closed"))
+                answer.set_exception(ConnectionLostError("cannot tell HAProxy: the connection closed"))
                 answer.exception()  # taken note of, also where nobody waits for it any more
         self._waiting.clear()
