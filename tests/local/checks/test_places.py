@@ -149,3 +149,45 @@ async def test_https_to_a_server_without_tls_is_a_failure(serve, ask) -> None:
             result = await asked
     assert (result.ok, result.status, result.warning) == (False, None, "")
     assert result.detail.startswith("cannot speak TLS: ")
+
+
+async def test_a_connection_that_takes_its_time_is_waited_for(ask) -> None:
+    """The backlog is full at first: the kernel drops our first packet, and we knock again a second later."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            asked = asyncio.ensure_future(ask(port))
+            await asyncio.sleep(0.1)
+            listener.accept()[0].close()
+            conn, _ = await asyncio.to_thread(listener.accept)
+            with conn:
+                request = await asyncio.to_thread(conn.recv, 65536)
+                conn.sendall(ok(b"at last"))
+            result = await asked
+    assert request.startswith(b"GET / HTTP/1.1\r\n")
+    assert (result.ok, result.detail) == (True, "at last")
+
+
+async def test_a_request_larger_than_the_socket_takes_at_once_is_sent_whole(ask) -> None:
+    value = "x" * 8_000_000
+
+    def work() -> int:
+        conn, _ = listener.accept()
+        with conn:
+            received = 0
+            end = b""
+            while not end.endswith(b"\r\n\r\n"):
+                part = conn.recv(1 << 20)
+                received += len(part)
+                end = (end + part)[-4:]
+            conn.sendall(ok(b"read it all"))
+        return received
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reading = asyncio.ensure_future(asyncio.to_thread(work))
+        result = await ask(listener.getsockname()[1], headers=(("X-Large", value),))
+        received = await reading
+    assert (result.ok, result.detail) == (True, "read it all")
+    assert received > len(value)
