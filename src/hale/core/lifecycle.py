@@ -45,6 +45,9 @@ def settle(
     """The replica as the facts have it, and what happened on the way, in order."""
     events: list[Event] = []
     while step := _step(replica, template, facts, now):
+        if step[0].attempt != replica.attempt:
+            # What was found out about one attempt says nothing about the next.
+            facts = Facts(facts.run)
         replica, event = step
         events.append(event)
     return replica, tuple(events)
@@ -134,7 +137,7 @@ def _starting(replica: Replica, template: Template, facts: Facts, now: float) ->
     if probe is not None and (health is None or health.verdict is Verdict.UNKNOWN):
         return None
     if probe is not None and health is not None and health.verdict is Verdict.FAILING:
-        return _restart(replica, probe, health, now)
+        return _restart(replica, template, probe, health, now)
     replica = replace(advance(replica, Trigger.STARTUP_PASSED, now), passed_at=now)
     took = duration(now - (replica.started_at or now))
     text = f"startup passed after {took}" if probe else "running, not ready yet"
@@ -145,7 +148,7 @@ def _serving(replica: Replica, template: Template, facts: Facts, now: float) -> 
     probe = template.probes.get(ProbeKind.LIVENESS)
     health = facts.health.get(ProbeKind.LIVENESS)
     if probe is not None and health is not None and health.verdict is Verdict.FAILING:
-        return _restart(replica, probe, health, now)
+        return _restart(replica, template, probe, health, now)
     readiness = facts.health.get(ProbeKind.READINESS)
     # A template always has a readiness probe, unless its startup probe alone says when it is ready.
     ready = ProbeKind.READINESS not in template.probes or (
@@ -189,13 +192,13 @@ def _draining(replica: Replica, facts: Facts, now: float) -> Step | None:
     )
 
 
-def _restart(replica: Replica, probe: Probe, health: Health, now: float) -> Step:
+def _restart(replica: Replica, template: Template, probe: Probe, health: Health, now: float) -> Step:
     """Out of traffic first; what follows is a stop, and a start after the back-off."""
     link = _check_link(probe, health, now)
     replica = replace(
         advance(replica, Trigger.RELEASED, now),
         ready_at=None,
-        drain_until=now + RESTART_DRAIN,
+        drain_until=now + min(RESTART_DRAIN, template.drain),
         cause=(link,),
     )
     return replica, _event(

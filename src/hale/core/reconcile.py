@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from hale.core.deployment import Desired, Template
 from hale.core.event import Event, Level
 from hale.core.lifecycle import Facts, retire, settle
-from hale.core.replica import LEAVING, RUNNING, Phase, Replica
+from hale.core.replica import LEAVING, Phase, Replica
 from hale.core.rollout import plan_rollout
 from hale.core.words import duration
 
@@ -52,11 +52,15 @@ Action = Launch | Drain | Stop | Forget
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What has become of the newest revision; None: not yet."""
+    """What has become of the newest revision; None: not yet.
+
+    `progressed_at` is when one of its replicas last became ready for the first time, until it is healthy.
+    """
 
     applied_at: float | None = None
     healthy_at: float | None = None
     error: str | None = None
+    progressed_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Observed:
 
 
 def reconcile(desired: Desired, observed: Observed, now: float) -> Plan:
-    """Settle every replica, then take one step of the rollout, then say what that asks for."""
+    """Settle every replica, roll out as far as it goes now, then say what that asks for."""
     events: list[Event] = []
     replicas: list[Replica] = []
     for replica in observed.replicas:
@@ -93,17 +97,19 @@ def reconcile(desired: Desired, observed: Observed, now: float) -> Plan:
         settled, happened = settle(replica, observed.templates[replica.template], facts, now)
         replicas.append(settled)
         events.extend(happened)
-    replicas = _roll(desired, observed, replicas, events, now)
+    while (rolled := _roll(desired, observed, replicas, events, now)) != replicas:
+        # One step may make room for the next: a replica that ended at once wakes nobody later.
+        replicas = rolled
     replicas = [_relabelled(replica, desired) for replica in replicas]
     marks = _mark(desired, replicas, observed.marks, events, now)
     actions = [action for replica in replicas if (action := _action(replica, observed))]
-    actions.extend(_forgettable(replicas))
+    actions.extend(_forgettable(replicas, observed))
     return Plan(
         tuple(replicas),
         tuple(actions),
         tuple(events),
         marks,
-        _wake_at(desired, replicas, marks, observed, now),
+        _wake_at(desired, replicas, marks),
     )
 
 
@@ -122,9 +128,11 @@ def _roll(
         if replica.id not in reasons:
             rolled.append(replica)
             continue
-        retired, event = retire(replica, observed.templates[replica.template], reasons[replica.id], now)
+        template = observed.templates[replica.template]
+        retired, event = retire(replica, template, reasons[replica.id], now)
+        retired, happened = settle(retired, template, observed.facts.get(replica.id, Facts()), now)
         rolled.append(retired)
-        events.append(event)
+        events.extend((event, *happened))
     for _ in range(rollout.add):
         created = Replica(
             id=observed.new_id(),
@@ -176,13 +184,14 @@ def _mark(
     deployment = desired.deployment
     if marks.applied_at is None:
         marks = replace(marks, applied_at=now)
+    marks = _progressed(desired, replicas, marks)
     ready = sum(r.phase is Phase.READY and r.template == desired.template.key for r in replicas)
     if marks.healthy_at is None and 0 < desired.replicas <= ready:
         marks = replace(marks, healthy_at=now, error=None)
         text = f"revision {desired.revision} is healthy: {ready} of {desired.replicas} replicas ready"
         events.append(Event(now, "revision.healthy", text, deployment.id, desired.revision))
-    deadline = _deadline(desired, replicas, marks)
-    if deadline is not None and marks.error is None and now >= deadline:
+    deadline = _deadline(desired, marks)
+    if deadline is not None and now >= deadline:
         text = (
             f"revision {desired.revision} is not healthy after "
             f"{duration(desired.strategy.progress_deadline)} without progress: "
@@ -197,16 +206,23 @@ def _mark(
     return marks
 
 
-def _deadline(desired: Desired, replicas: Sequence[Replica], marks: Marks) -> float | None:
-    """When the revision counts as failed, unless another of its replicas becomes ready before."""
-    if marks.healthy_at is not None or marks.error is not None or desired.replicas == 0:
-        return None
+def _progressed(desired: Desired, replicas: Sequence[Replica], marks: Marks) -> Marks:
+    """The marks with the newest progress: it stays made, whatever becomes of the replica that made it."""
     firsts = [
         r.first_ready_at
         for r in replicas
         if r.template == desired.template.key and r.first_ready_at is not None
     ]
-    return max([desired.since, *firsts]) + desired.strategy.progress_deadline
+    if marks.healthy_at is not None or not firsts:
+        return marks
+    return replace(marks, progressed_at=max([*firsts, marks.progressed_at or 0.0]))
+
+
+def _deadline(desired: Desired, marks: Marks) -> float | None:
+    """When the revision counts as failed, unless another of its replicas becomes ready before."""
+    if marks.healthy_at is not None or marks.error is not None or desired.replicas == 0:
+        return None
+    return max(desired.since, marks.progressed_at or 0.0) + desired.strategy.progress_deadline
 
 
 def _action(replica: Replica, observed: Observed) -> Action | None:
@@ -228,28 +244,17 @@ def _still_runs(facts: Facts | None) -> bool:
     return facts is not None and facts.run is not None and facts.run.exited_at is None
 
 
-def _forgettable(replicas: Sequence[Replica]) -> list[Forget]:
+def _forgettable(replicas: Sequence[Replica], observed: Observed) -> list[Forget]:
     ended = sorted(
         (r for r in replicas if r.phase is Phase.STOPPED), key=lambda r: r.finished_at or 0.0, reverse=True
     )
-    return [Forget(replica) for replica in ended[KEPT:]]
+    return [Forget(replica) for replica in ended[KEPT:] if not _still_runs(observed.facts.get(replica.id))]
 
 
-def _wake_at(
-    desired: Desired, replicas: Sequence[Replica], marks: Marks, observed: Observed, now: float
-) -> float | None:
+def _wake_at(desired: Desired, replicas: Sequence[Replica], marks: Marks) -> float | None:
     times = [r.due_at for r in replicas if r.phase is Phase.BACKOFF and r.due_at is not None]
     times += [r.drain_until for r in replicas if r.phase is Phase.DRAINING and r.drain_until is not None]
-    deadline = _deadline(desired, replicas, marks)
+    deadline = _deadline(desired, marks)
     if deadline is not None:
         times.append(deadline)
     return min(times) if times else None
-
-
-def serving(replicas: Sequence[Replica]) -> bool:
-    return any(replica.phase is Phase.READY for replica in replicas)
-
-
-def held(replica: Replica) -> bool:
-    """The balancer knows this replica's place: it runs, with or without traffic."""
-    return replica.phase in RUNNING
