@@ -184,6 +184,8 @@ def _subreaper() -> None:
 
 def main(folder: str) -> int:
     """Become the keeper of the folder: 0 once it serves (in its own process), 3 if there is one already."""
+    # Whatever else was open where it was started is not to stay open as long as replicas run.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     os.chdir(folder)
     lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
