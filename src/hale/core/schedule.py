@@ -11,6 +11,8 @@ from hale.core.probe import Probe, ProbeKind
 
 _EAGER_FIRST = 0.1
 _EAGER_SHARE = 0.05
+_ROUNDING = 1e-3
+"""A share of the period: instants near the epoch have steps of a quarter of a microsecond."""
 
 
 def first_due(probe: Probe, *, started_at: float, passed_at: float | None) -> float:
@@ -25,10 +27,9 @@ def next_tick(first: float, period: float, now: float) -> float:
     """The first tick after `now`; `first` itself is not one."""
     if now < first:
         return first + period
-    ticks = math.floor((now - first) / period) + 1
-    due = first + ticks * period
     # A tick that was served a rounding error early is not served again.
-    return due if due - now > period * 1e-6 else due + period
+    ticks = math.floor((now - first) / period + _ROUNDING) + 1
+    return first + ticks * period
 
 
 def eager_pause(waited: float) -> float:
