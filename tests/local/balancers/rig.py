@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from hale.ports import Server
 from hale.settings import Address
 
 T = TypeVar("T")
+BINARY = Path(os.environ["HALE_TEST_HAPROXY"]) if "HALE_TEST_HAPROXY" in os.environ else None
+"""To try another HAProxy than the one that hale finds."""
+
 LOOPBACK = Address("127.0.0.1", 0)
 
 
@@ -257,7 +261,7 @@ async def rig(folder: Path, *, stock: int = 8, bind: Address = LOOPBACK) -> Asyn
     """Ends whatever works in the folder, also when the test failed."""
     try:
         async with AsyncExitStack() as stack:
-            balancer = HaproxyBalancer(folder, bind, Clock.start(), stock=stock)
+            balancer = HaproxyBalancer(folder, bind, Clock.start(), binary=BINARY, stock=stock)
             built = Rig(folder, await stack.enter_async_context(balancer))
             stack.push_async_callback(built.close)
             stack.push_async_callback(balancer.stop)

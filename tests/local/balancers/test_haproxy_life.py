@@ -5,11 +5,12 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kit.processes import processes_of, running
-from local.balancers.rig import LOOPBACK, Answer, Client, Place, Rig, eventually, rig
+from local.balancers.rig import BINARY, LOOPBACK, Answer, Client, Place, Rig, eventually, rig
 
 from hale.clock import Clock
 from hale.errors import BalancerError
@@ -163,12 +164,12 @@ async def test_a_reload_loses_no_request_and_sends_none_to_an_unready_server(gat
         for client in [await gateway.client() for _ in range(12)]:
             group.create_task(keep_asking(client, answers, stop))
         for count in (10, 20, 40):
-            seen = len(answers)
             await gateway.balancer.apply([*table, *others(count, two.server())])
+            seen = len(answers)
             gateway.balancer.set_ready("one", ready=False)
-            await eventually(lambda: gateway.idle("one"), every=0)
+            await eventually(lambda: len(answers) > seen + 100)  # noqa: B023
             before = len(one.requests)
-            await eventually(lambda: len(answers) > seen + 200)  # noqa: B023
+            await eventually(lambda: len(answers) > seen + 300)  # noqa: B023
             assert len(one.requests) == before
             gateway.balancer.set_ready("one", ready=True)
             await eventually(lambda: len(one.requests) > before)  # noqa: B023
@@ -214,6 +215,20 @@ async def test_the_replaced_worker_ends_when_its_connections_have(gateway: Rig) 
     assert await request.finish() == 200
     request.client.close()
     await eventually(lambda: len(processes_of(gateway.folder)) == 2)
+
+
+async def test_a_reload_that_haproxy_refuses_changes_nothing(gateway: Rig) -> None:
+    (place,) = await served(gateway, "a")
+    plane, before = gateway.balancer._plane, pids(gateway)
+    assert plane.gateway is not None
+    with pytest.raises(BalancerError, match=r"^cannot reload the gateway: .*nbthread"):
+        await plane.reload(replace(plane.gateway, threads=-1), gateway.balancer._want)
+    assert await gateway.get("web.localhost") == (200, "a")
+    await gateway.balancer.apply([route(place.server()), route(place.server(), name="api")])
+    assert await gateway.get("api.localhost") == (200, "a")
+    assert pids(gateway) == before
+    async with HaproxyBalancer(gateway.folder, LOOPBACK, Clock.start(), binary=BINARY, stock=8):
+        assert pids(gateway) == before
 
 
 # --- crashes ---
@@ -299,7 +314,7 @@ async def test_a_closed_runtime_connection_is_opened_again(gateway: Rig) -> None
 async def test_the_next_daemon_finds_the_same_processes_and_table(gateway: Rig) -> None:
     one, two = await served(gateway, "one", "two")
     before = pids(gateway)
-    async with HaproxyBalancer(gateway.folder, LOOPBACK, Clock.start(), stock=8) as adopted:
+    async with HaproxyBalancer(gateway.folder, LOOPBACK, Clock.start(), binary=BINARY, stock=8) as adopted:
         assert adopted.address == gateway.balancer.address
         assert {(await gateway.ask()).text for _ in range(4)} == {"one", "two"}
         await adopted.apply([route(one.server(), two.server(ready=False))])
@@ -313,7 +328,7 @@ async def test_the_next_daemon_finds_the_same_processes_and_table(gateway: Rig) 
 async def test_leaving_it_lets_it_run(tmp_path: Path) -> None:
     async with rig(tmp_path / "gateway") as gateway:
         await served(gateway, "a")
-        second = HaproxyBalancer(gateway.folder, LOOPBACK, Clock.start(), stock=8)
+        second = HaproxyBalancer(gateway.folder, LOOPBACK, Clock.start(), binary=BINARY, stock=8)
         async with second:
             pass
         assert await gateway.get("web.localhost") == (200, "a")
@@ -322,7 +337,7 @@ async def test_leaving_it_lets_it_run(tmp_path: Path) -> None:
 async def test_the_next_daemon_watches_over_what_it_found(gateway: Rig) -> None:
     await served(gateway, "a")
     events: list[str] = []
-    async with HaproxyBalancer(gateway.folder, LOOPBACK, Clock.start(), stock=8) as adopted:
+    async with HaproxyBalancer(gateway.folder, LOOPBACK, Clock.start(), binary=BINARY, stock=8) as adopted:
         adopted.on_event(lambda event: events.append(event.type))
         gateway.balancer._end_tasks()  # the first daemon is gone
         os.kill(pids(gateway)["worker"], signal.SIGKILL)
@@ -336,7 +351,7 @@ async def test_the_next_daemon_may_listen_elsewhere(gateway: Rig) -> None:
     elsewhere = Address(*free.getsockname())
     free.close()
     master = pids(gateway)["master"]
-    async with HaproxyBalancer(gateway.folder, elsewhere, Clock.start(), stock=8) as adopted:
+    async with HaproxyBalancer(gateway.folder, elsewhere, Clock.start(), binary=BINARY, stock=8) as adopted:
         assert adopted.address == elsewhere
         client = await Client.open(elsewhere)
         assert (await client.ask()).text == "a"
@@ -350,7 +365,9 @@ async def test_the_next_daemon_that_cannot_listen_leaves_everything_as_it_is(gat
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(BalancerError, match="cannot listen on"),
     ):
-        async with HaproxyBalancer(gateway.folder, Address(*taken.getsockname()), Clock.start(), stock=8):
+        async with HaproxyBalancer(
+            gateway.folder, Address(*taken.getsockname()), Clock.start(), binary=BINARY, stock=8
+        ):
             raise AssertionError("it listens")
     assert await gateway.get("web.localhost") == (200, "a")
 
@@ -361,7 +378,7 @@ async def test_a_worker_without_its_master_is_replaced_by_the_next_daemon(gatewa
     gateway.balancer._end_tasks()  # nobody watches
     await asyncio.sleep(0)
     os.kill(before["master"], signal.SIGKILL)
-    async with HaproxyBalancer(gateway.folder, LOOPBACK, Clock.start(), stock=8) as adopted:
+    async with HaproxyBalancer(gateway.folder, LOOPBACK, Clock.start(), binary=BINARY, stock=8) as adopted:
         assert adopted.address == address
         assert await gateway.get("web.localhost") == (503, "")
         assert pids(gateway)["master"] != before["master"]

@@ -1,6 +1,7 @@
 """The data plane: HAProxy's master and workers, their folder, and how to start, find and end them."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -105,9 +106,18 @@ class Plane:
             self._write(f"{LOG}.1", log.read_text(errors="replace")[-_LOG_BYTES:])
             os.truncate(log, 0)
 
+    def _log_end(self) -> int:
+        log = self.folder / LOG
+        return log.stat().st_size if log.exists() else 0
+
+    def _complaints(self, begin: int) -> str:
+        """HAProxy's alerts since then, in one line."""
+        alerts = re.findall(r"^\[ALERT\]\s+\(\d+\) : (.*)$", self._text(LOG)[begin:], re.MULTILINE)
+        return "; ".join(dict.fromkeys(alerts))
+
     def _text(self, name: str) -> str:
         path = self.folder / name
-        return path.read_text() if path.exists() else ""
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def _write(self, name: str, text: str) -> None:
         if self._written.get(name) == text and (self.folder / name).exists():
@@ -144,16 +154,15 @@ class Plane:
         self._configure(gateway, table)
         for name in (MASTER, RUNTIME):  # those of a worker on its way out would answer instead
             (self.folder / name).unlink(missing_ok=True)
-        log = self.folder / LOG
-        begin = log.stat().st_size if log.exists() else 0
+        begin = self._log_end()
         arguments = ["-W", "-S", f"unix@{MASTER},mode,600", "-C", str(self.folder), "-f", CONFIG]
-        master = Process(spawn(self._binary, arguments, log))
+        master = Process(spawn(self._binary, arguments, self.folder / LOG))
         try:
             async with asyncio.timeout(_START_SECONDS):
                 self._hold(await self._first_answer(master))
         except (TimeoutError, ProcessLookupError, BalancerError) as error:
             await master.end(signal.SIGTERM, patience=_STOP_SECONDS)
-            why = _alerts(log.read_text(errors="replace")[begin:]) or str(error) or "no answer"
+            why = self._complaints(begin) or str(error) or "no answer"
             raise BalancerError(
                 f"cannot start the gateway: {why}", hint=f"its log is {self.folder / LOG}"
             ) from error
@@ -181,16 +190,17 @@ class Plane:
             probe_port(gateway.address)
         before = await self._workers()
         self._configure(gateway, table)
-        answer = await ask_master(self._fd, "reload")
+        begin = self._log_end()
         try:
             async with asyncio.timeout(_START_SECONDS):
+                await ask_master(self._fd, "reload", patience=_START_SECONDS)
                 after = await self._reloaded(before)
         except TimeoutError as error:
             raise BalancerError("cannot reload the gateway: no answer") from error
         self._hold(after)
         if after.failed or after.current in (None, before.current):
             self._write(CONFIG, running)
-            raise BalancerError(f"cannot reload the gateway: {_alerts(answer) or f'see {self.folder / LOG}'}")
+            raise BalancerError(f"cannot reload the gateway: {self._complaints(begin)}")
         self.gateway = gateway
 
     async def _reloaded(self, before: Workers) -> Workers:
@@ -230,21 +240,32 @@ class Plane:
 
     async def ask_old(self, command: str) -> list[str]:
         """The answers of the workers that a reload replaced and that still have requests."""
-        if self._old:
-            self._hold(await self._workers())
-        return [await ask_master(self._fd, f"@!{pid} {command}") for pid in self._old]
+        alive = [pid for pid in self._old if not self._processes[pid].ended]
+        return [await self._ask_worker(pid, command) for pid in alive]
+
+    async def _ask_worker(self, pid: int, command: str) -> str:
+        try:
+            return await ask_master(self._fd, f"@!{pid} {command}")
+        except BalancerError:
+            if self._processes[pid].ended:  # it went while it was asked
+                return ""
+            raise
 
     async def _workers(self) -> Workers:
         return parse_workers(await ask_master(self._fd, "show proc"))
 
     def _hold(self, workers: Workers) -> None:
-        pids = {workers.master, workers.current or workers.master, *workers.old}
-        for pid in pids - self._processes.keys():
-            self._processes[pid] = Process(pid)
+        """Keep an eye on these processes and on no others. ProcessLookupError if the master is gone."""
+        pids = {workers.master, *workers.old, *([workers.current] if workers.current else [])}
         for pid in self._processes.keys() - pids:
             self._processes.pop(pid).close()
+        for pid in pids - self._processes.keys() - {workers.master}:
+            with contextlib.suppress(ProcessLookupError):
+                self._processes[pid] = Process(pid)
+        if workers.master not in self._processes:
+            self._processes[workers.master] = Process(workers.master)
         self._master = self._processes[workers.master]
-        self._old = workers.old
+        self._old = tuple(pid for pid in workers.old if pid in self._processes)
 
     async def _free(self, gateway: Gateway) -> None:
         """The port of a worker on its way out is free in a moment; anybody else's is not."""
@@ -275,9 +296,3 @@ class Plane:
         finally:
             runtime.close()
         self.end_workers()
-
-
-def _alerts(log: str) -> str:
-    """What HAProxy complains of, in one line."""
-    alerts = re.findall(r"^\[ALERT\]\s+\(\d+\) : (.*)$", log, re.MULTILINE)
-    return "; ".join(dict.fromkeys(alerts))

@@ -18,18 +18,23 @@ def in_folder(folder: int, name: str) -> str:
     return f"/proc/self/fd/{folder}/{name}"
 
 
-async def ask_master(folder: int, command: str) -> str:
-    """One question to the master process; OSError or BalancerError when there is none."""
+async def ask_master(folder: int, command: str, *, patience: float = 1.0) -> str:
+    """One question to the master process; BalancerError when there is none or it does not answer.
+
+    It forgets those that it took and did not answer before a reload: they are to be asked again.
+    """
     try:
-        async with asyncio.timeout(_ANSWER_SECONDS):
+        async with asyncio.timeout(patience):
             reader, writer = await asyncio.open_unix_connection(in_folder(folder, MASTER))
             try:
                 writer.write(f"{command}\nquit\n".encode())
                 return (await reader.read()).decode(errors="replace")
             finally:
                 writer.close()
-    except (OSError, TimeoutError) as error:
-        raise BalancerError(f"cannot ask HAProxy's master process: {error or 'no answer'}") from error
+    except TimeoutError as error:
+        raise BalancerError(f"cannot ask HAProxy's master process: no answer to {command}") from error
+    except OSError as error:
+        raise BalancerError(f"cannot ask HAProxy's master process: {error}") from error
 
 
 class ConnectionLostError(BalancerError):
