@@ -17,7 +17,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from hale.api.app import create_app
+from hale.api.app import create_app, end_streams
 from hale.clock import Clock
 from hale.errors import ConflictError, HaleError, RefusedError
 from hale.local.balancers.haproxy import HaproxyBalancer
@@ -159,6 +159,7 @@ async def _answering(app: FastAPI, listener: socket.socket, group: asyncio.TaskG
     try:
         yield
     finally:
+        end_streams(app)
         server.should_exit = True
         await asyncio.wait({task})
 

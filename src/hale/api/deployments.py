@@ -155,7 +155,8 @@ async def _create(context: Context, request: Request, spec: Spec) -> Current:
     _refuse(context, spec)
     now = context.clock.now()
     # One that is still going away keeps its slug, and with it its traffic.
-    taken = {deployment.slug for deployment in await context.store.deployments()}
+    # The name of one that is being deleted is free: its traffic has only its id any more.
+    taken = {each.slug for each in await context.store.deployments() if each.deleted_at is None}
     deployment = Deployment(str(uuid4()), request.project_id, spec.name, naming.slug(spec.name, taken), now)
     revision = _revision(deployment, 1, spec, now, request.metadata)
     await context.store.apply(deployment, revision)

@@ -60,8 +60,9 @@ class LocalPlatform:
             group.create_task(self._trim())
 
     def hosts(self, deployment: Deployment) -> tuple[str, ...]:
-        """By its name, and by its id as Gradient does."""
-        return (f"{deployment.slug}.{self._domain}", f"d{deployment.id.replace('-', '')}.{self._domain}")
+        """By its name, and by its id as Gradient does; the name of a deleted one is free for another."""
+        by_id = f"d{deployment.id.replace('-', '')}.{self._domain}"
+        return (by_id,) if deployment.deleted_at else (f"{deployment.slug}.{self._domain}", by_id)
 
     def endpoint(self, deployment: Deployment) -> str:
         port = "" if self._gateway.port == 80 else f":{self._gateway.port}"

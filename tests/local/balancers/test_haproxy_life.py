@@ -124,6 +124,38 @@ async def test_until_the_first_table_known_hosts_are_503_and_unknown_ones_404(tm
         assert await gateway.get("other.localhost") == (404, "")
 
 
+@pytest.mark.parametrize("name", ["haproxy.cfg", "hosts.map", "keys.map", "port"])
+@pytest.mark.parametrize("content", [b"", b"\xff\x00 slot-1\n" * 3, b"web.localhost slot-99999999\n"])
+async def test_a_file_that_a_power_cut_spoilt_does_not_keep_it_from_starting(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    async with rig(tmp_path / "gateway") as gateway:
+        await served(gateway, "a")
+    (tmp_path / "gateway" / name).write_bytes(content)
+    async with rig(tmp_path / "gateway") as gateway:
+        await served(gateway, "a")
+        assert await gateway.get("web.localhost") == (200, "a")
+
+
+async def test_a_gateway_is_back_where_nothing_can_be_written(gateway: Rig) -> None:
+    await served(gateway, "one", "two")
+    gateway.balancer.set_ready("one", ready=False)
+
+    def refuse(name: str, text: str) -> None:
+        raise BalancerError(f"cannot write {name}: No space left on device")
+
+    gateway.balancer._plane._write = refuse
+    os.kill(pids(gateway)["worker"], signal.SIGKILL)
+    await eventually(lambda: who_answers_to(gateway, {"two"}))
+
+
+async def who_answers_to(gateway: Rig, names: set[str]) -> bool:
+    try:
+        return {(await gateway.ask()).text for _ in range(4)} == names
+    except (OSError, asyncio.IncompleteReadError):
+        return False
+
+
 async def test_the_log_stays_bounded(gateway: Rig) -> None:
     log = gateway.folder / "haproxy.log"
     with log.open("a") as file:
@@ -370,6 +402,21 @@ async def test_the_next_daemon_that_cannot_listen_leaves_everything_as_it_is(gat
         ):
             raise AssertionError("it listens")
     assert await gateway.get("web.localhost") == (200, "a")
+
+
+async def test_a_worker_that_does_not_even_end_gives_the_port_back(gateway: Rig) -> None:
+    await served(gateway, "a")
+    before, address = pids(gateway), gateway.balancer.address
+    os.kill(before["worker"], signal.SIGSTOP)
+    os.kill(before["master"], signal.SIGKILL)
+    await eventually(lambda: pids_changed(gateway, before["master"]))
+    assert gateway.balancer.address == address
+    await eventually(lambda: who_answers_to(gateway, {"a"}))
+    assert not running(before["worker"])
+
+
+def pids_changed(gateway: Rig, master: int) -> bool:
+    return len(processes_of(gateway.folder)) > 1 and master not in processes_of(gateway.folder)
 
 
 async def test_a_worker_without_its_master_is_replaced_by_the_next_daemon(gateway: Rig) -> None:

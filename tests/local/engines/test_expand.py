@@ -37,7 +37,7 @@ def test_the_environment_is_clean() -> None:
         "TMPDIR": "/t",
         "VIRTUAL_ENV": "/v",
         "HOST": "127.0.0.1",
-        "HALE_REPLICA": "r1.1",
+        "HALE_ATTEMPT": "r1.1",
         "PORT": "4000",
         "PORT_8000": "4000",
         "PORT_9000": "4001",

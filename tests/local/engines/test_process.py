@@ -12,7 +12,6 @@ import pytest
 
 from hale.clock import Clock
 from hale.errors import EngineError
-from hale.local.engines import strays
 from hale.local.engines.process import ProcessEngine
 from hale.ports import Instance
 from tests.conformance.engine import exited, found, launch, template, until
@@ -91,7 +90,7 @@ async def test_its_environment_is_the_specs_and_hales(engine: ProcessEngine) -> 
     assert (env["PORT"], env["PORT_8000"], env["PORT_9000"]) == (first, first, str(instance.ports[9000]))
     shell = {"PWD", "OLDPWD", "SHLVL", "_"}
     inherited = {"PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV"}
-    own = {"GREETING", "HOST", "HALE_REPLICA", "PORT", "PORT_8000", "PORT_9000"}
+    own = {"GREETING", "HOST", "HALE_ATTEMPT", "PORT", "PORT_8000", "PORT_9000"}
     assert env.keys() - shell - own <= inherited
 
 
@@ -218,8 +217,10 @@ async def test_a_daemon_that_was_killed_leaves_everything_running(tmp_path: Path
         from hale.ports import Launch
 
         async def main():
-            async with ProcessEngine(Path({str(tmp_path / "replicas")!r}), Clock.start(), ignore_images=False) as e:
-                await e.start(Launch("r1", 1, "d1", "web", 1, Template("k", ("sleep", "1000"), ports=(8000,))))
+            folder = Path({str(tmp_path / "replicas")!r})
+            made_of = Template("k", ("sleep", "1000"), ports=(8000,))
+            async with ProcessEngine(folder, Clock.start(), ignore_images=False) as engine:
+                await engine.start(Launch("r1", 1, "d1", "web", 1, made_of))
                 os.kill(os.getpid(), signal.SIGKILL)
 
         uvloop.run(main())
@@ -347,9 +348,12 @@ async def test_an_image_is_refused_unless_it_is_to_be_left_aside(tmp_path: Path)
         await cleared(engine)
 
 
-async def test_strays_of_another_replica_are_left_alone(engine: ProcessEngine) -> None:
-    await engine.start(launch("r1", made_of=template(("sleep", "1000"))))
-    other = await engine.start(launch("r10", made_of=template(("sleep", "1000"))))
-    await engine.stop("r1", grace=5)
-    assert (await found(engine, "r10")).running
-    assert other.pid in strays.members(other.pid or 0, "r10.1")
+async def test_a_replica_of_the_same_name_in_another_folder_is_left_alone(
+    engine: ProcessEngine, tmp_path: Path
+) -> None:
+    await run(engine, "sleep", "1000")
+    async with made(tmp_path / "other") as other:
+        await run(other, "sleep", "1000")
+        await other.stop("r1", grace=5)
+        await cleared(other)
+    assert (await found(engine)).running

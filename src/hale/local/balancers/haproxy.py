@@ -179,9 +179,9 @@ class HaproxyBalancer:
             # From here to the first await nothing can come between: orders of set_ready follow ours.
             self._done = self._wanted
             commands = changes(have, self._want)
-            self._plane.keep(self._want)
             answers = await self._connected().ask(commands)
             await self._judge(commands, answers)
+            self._plane.keep(self._want)
 
     async def _judge(self, commands: Sequence[str], answers: Sequence[str]) -> None:
         """A refusal counts only if the table is not there: some are of things done already."""

@@ -13,7 +13,7 @@ from hale.errors import BalancerError
 from hale.local.balancers.haproxy_config import RUNTIME, Gateway, identity, render
 from hale.local.balancers.haproxy_process import Process, probe_port, spawn
 from hale.local.balancers.haproxy_socket import MASTER, Runtime, ask_master, in_folder
-from hale.local.balancers.haproxy_table import HOSTS, KEYS, Table, map_text, parse_map
+from hale.local.balancers.haproxy_table import HOSTS, KEYS, Table, map_text, parse_map, slot_name
 from hale.settings import Address
 
 CONFIG, LOG, PORT = "haproxy.cfg", "haproxy.log", "port"
@@ -74,7 +74,9 @@ class Plane:
 
     def last_table(self) -> Table:
         """What was routed last, without servers: what they were is of no use after an end."""
-        return Table(hosts=parse_map(self._text(HOSTS)), keys=parse_map(self._text(KEYS)))
+        stock = {slot_name(n + 1) for n in range(self.last_stock())}
+        hosts = {host: slot for host, slot in parse_map(self._text(HOSTS)).items() if slot in stock}
+        return Table(hosts=hosts, keys=parse_map(self._text(KEYS)))
 
     def runs(self, gateway: Gateway) -> bool:
         """Whether what was started last is what would be started now."""
@@ -85,9 +87,10 @@ class Plane:
         return self._text(CONFIG).count("\nbackend slot-")
 
     def remembered(self, host: str) -> Address:
-        """An address on the host whose port stays over restarts, and is free unless it is ours."""
-        port = int(self._text(PORT) or 0)
-        if port and self._master is not None:
+        """An address on the host whose port stays over restarts, as long as nobody else takes it."""
+        known = self._text(PORT).strip()
+        port = int(known) if known.isdecimal() else 0
+        if port and self._processes:  # it is theirs, or will be free in a moment
             return Address(host, port)
         try:
             return probe_port(Address(host, port))
@@ -101,10 +104,9 @@ class Plane:
 
     def bound_log(self) -> None:
         """HAProxy appends, so that cutting the file off is safe; the last megabyte is kept beside it."""
-        log = self.folder / LOG
-        if log.exists() and log.stat().st_size > _LOG_BYTES:
-            self._write(f"{LOG}.1", log.read_text(errors="replace")[-_LOG_BYTES:])
-            os.truncate(log, 0)
+        if self._log_end() > _LOG_BYTES:
+            self._write(f"{LOG}.1", self._text(LOG)[-_LOG_BYTES:])
+            os.truncate(self.folder / LOG, 0)
 
     def _log_end(self) -> int:
         log = self.folder / LOG
@@ -131,6 +133,14 @@ class Plane:
             raise BalancerError(f"cannot write {self.folder / name}: {error.strerror}") from error
         self._written[name] = text
 
+    def _configure_if_possible(self, gateway: Gateway, table: Table) -> None:
+        """Where nothing can be written, what was started last will do: the servers are mended at once."""
+        try:
+            self._configure(gateway, table)
+        except BalancerError:
+            if not self.runs(gateway):
+                raise
+
     def _configure(self, gateway: Gateway, table: Table) -> None:
         self.keep(table)
         self._write(PORT, f"{gateway.address.port}\n")
@@ -151,7 +161,7 @@ class Plane:
     async def start(self, gateway: Gateway, table: Table) -> None:
         """Begin from nothing. BalancerError if it can't listen, before anything is changed."""
         await self._free(gateway)
-        self._configure(gateway, table)
+        self._configure_if_possible(gateway, table)
         for name in (MASTER, RUNTIME):  # those of a worker on its way out would answer instead
             (self.folder / name).unlink(missing_ok=True)
         begin = self._log_end()
@@ -269,16 +279,18 @@ class Plane:
 
     async def _free(self, gateway: Gateway) -> None:
         """The port of a worker on its way out is free in a moment; anybody else's is not."""
-        deadline = asyncio.get_running_loop().time() + (_ORPHAN_SECONDS if self._processes else 0)
-        while True:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (_ORPHAN_SECONDS if self._processes else 0)
+        while loop.time() < deadline:
             try:
                 probe_port(gateway.address)
             except BalancerError:
-                if asyncio.get_running_loop().time() >= deadline:
-                    raise
                 await asyncio.sleep(_POLL)
             else:
                 return
+        for process in self._processes.values():
+            await process.end(signal.SIGKILL, patience=_STOP_SECONDS)
+        probe_port(gateway.address)
 
     async def _end_orphan(self) -> None:
         """A worker whose master was killed ends by itself, but not at once."""

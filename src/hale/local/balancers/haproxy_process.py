@@ -110,7 +110,10 @@ class Process:
 
 def spawn(binary: Path, arguments: list[str], log: Path) -> int:
     """Start it so that it outlives us: a session of its own, no pipe to us."""
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise BalancerError(f"cannot start the gateway: {log}: {error.strerror}") from error
     nothing = os.open(os.devnull, os.O_RDONLY)
     try:
         return os.posix_spawn(

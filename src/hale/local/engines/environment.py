@@ -9,8 +9,8 @@ from hale.local.engines.expand import expand
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 """Of hale's own environment a replica gets these, and nothing else."""
 
-MARK = "HALE_REPLICA"
-"""Names the replica in the environment of everything it starts."""
+MARK = "HALE_ATTEMPT"
+"""Names the attempt by its folder, in the environment of everything it starts: no other is called so."""
 
 HOST = "127.0.0.1"
 

@@ -6,7 +6,7 @@ can be killed and come back; if the keeper is killed, replicas go on and their e
 
 Requests and answers are JSON, a line each, over a Unix socket in the folder:
   {"do": "hello"}                         -> {"version", "pid"}
-  {"do": "start", "attempt", "argv", "env", "cwd", "record"} -> {"pid", "ticks"} or {"errno", "at"}
+  {"do": "start", "attempt", "argv", "env", "cwd", "record"} -> {"pid", "ticks", "keeper"} or {"errno", "at"}
   {"do": "end"}                           -> {}, and it ends if it has no replica left
 """
 
@@ -120,7 +120,7 @@ class Keeper:
             where, _, number = said.decode().partition(" ")
             return {"errno": int(number), "at": where}
         self._attempts[pid] = attempt
-        started: dict[str, object] = {"pid": pid, "ticks": ticks_of(pid)}
+        started: dict[str, object] = {"pid": pid, "ticks": ticks_of(pid), "keeper": os.getpid()}
         record = request["record"]
         try:
             write(f"{attempt}/{LAUNCH}", {**record, **started} if isinstance(record, dict) else started)

@@ -16,18 +16,27 @@ _PATIENCE = 10.0
 _LIMIT = 1 << 20
 
 
+class _LostError(EngineUnavailableError):
+    """The keeper ended before it answered."""
+
+
 class KeeperLink:
     """One connection, opened when it is needed; requests take their turn."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._pid = 0
         self._turn = asyncio.Lock()
 
     @property
     def connected(self) -> bool:
-        """Whether exit codes are being written down, as far as is known."""
         return self._streams is not None and not self._streams[0].at_eof()
+
+    @property
+    def pid(self) -> int | None:
+        """Who writes down how its replicas end, as far as is known."""
+        return self._pid if self.connected else None
 
     def close(self) -> None:
         if self._streams is not None:
@@ -37,9 +46,12 @@ class KeeperLink:
     async def ask(self, request: dict[str, object]) -> dict[str, Any]:
         """The answer; EngineUnavailableError if there is none."""
         async with self._turn:
-            if not self.connected:
-                self.close()
-                await self._open()
+            if self.connected:
+                with suppress(_LostError):
+                    return await self._ask(request)
+            # It ended, or nobody asked before.
+            self.close()
+            await self._open()
             return await self._ask(request)
 
     async def _ask(self, request: dict[str, object]) -> dict[str, Any]:
@@ -50,12 +62,13 @@ class KeeperLink:
                 writer.write(json.dumps(request).encode() + b"\n")
                 await writer.drain()
                 line = await reader.readline()
-        except (OSError, TimeoutError) as error:
+        except TimeoutError as error:
             self.close()
-            raise EngineUnavailableError(f"cannot ask the keeper of replicas: {error!r}") from error
+            raise EngineUnavailableError("cannot ask the keeper of replicas: no answer") from error
+        except OSError as error:
+            raise _LostError(f"cannot ask the keeper of replicas: {error.strerror or error}") from error
         if not line:
-            self.close()
-            raise EngineUnavailableError("cannot ask the keeper of replicas: it ended")
+            raise _LostError("cannot ask the keeper of replicas: it ended")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -79,6 +92,7 @@ class KeeperLink:
             os.close(descriptor)
         self._streams = await asyncio.open_unix_connection(sock=connection, limit=_LIMIT)
         hello = await self._ask({"do": "hello"})
+        self._pid = int(hello["pid"])
         if hello["version"] != keeper.VERSION:
             # Its replicas stay with it; new ones get a keeper that can be talked to once they are gone.
             self.close()

@@ -23,7 +23,7 @@ from hale.core.deployment import Template
 from hale.errors import EngineError, HaleError
 from hale.local.engines import strays
 from hale.local.engines.commands import run_command
-from hale.local.engines.environment import HOST, setting
+from hale.local.engines.environment import HOST, MARK, setting
 from hale.local.engines.free_ports import free_ports
 from hale.local.engines.keeper_link import KeeperLink
 from hale.local.engines.log_files import LogFiles
@@ -56,11 +56,7 @@ class _Held:
 
     @property
     def mark(self) -> str:
-        return _mark(self.record.replica_id, self.record.attempt)
-
-
-def _mark(replica_id: str, attempt: int) -> str:
-    return f"{replica_id}.{attempt}"
+        return self.record.env[MARK]
 
 
 class ProcessEngine:
@@ -162,9 +158,8 @@ class ProcessEngine:
 
     async def _start_on(self, launch: Launch, ports: dict[int, int]) -> Instance:
         template = launch.template
-        mark = _mark(launch.replica_id, launch.attempt)
-        around = setting(template, ports, os.environ, mark=mark)
         folder = self._records.prepare(launch.replica_id, launch.attempt)
+        around = setting(template, ports, os.environ, mark=str(folder))
         cwd = template.workdir or str(self._own_folder(launch.deployment_id))
         record = Record(
             launch.replica_id, launch.attempt, self._clock.now(), ports, around.env, cwd, boot_id()
@@ -181,7 +176,7 @@ class ProcessEngine:
         )
         if "errno" in answer:
             raise EngineError(_refusal(answer["at"], answer["errno"], around.argv[0], cwd, folder))
-        record = replace(record, pid=answer["pid"], ticks=answer["ticks"])
+        record = replace(record, pid=answer["pid"], ticks=answer["ticks"], keeper=answer["keeper"])
         notes = around.notes
         if template.image:
             notes = (*notes, f"image: {template.image} is left aside, the command is run as a process")
@@ -264,11 +259,11 @@ class ProcessEngine:
             await self._clear(held)
 
     async def _ending(self, held: _Held) -> Ending | None:
-        """The keeper writes it down in a moment, if there is one."""
+        """Its keeper writes it down in a moment, if that is still there."""
         record, loop = held.record, asyncio.get_running_loop()
         deadline = loop.time() + _WRITTEN_WITHIN
         while (ending := self._records.ending(record.replica_id, record.attempt)) is None:
-            if loop.time() >= deadline or not self._keeper.connected:
+            if loop.time() >= deadline or self._keeper.pid != record.keeper:
                 return None
             await asyncio.sleep(_POLL)
         return ending

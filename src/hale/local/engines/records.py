@@ -23,7 +23,10 @@ def boot_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One attempt as it was started: `ticks` and `boot` make its pid unmistakable."""
+    """One attempt as it was started: `ticks` and `boot` make its pid unmistakable.
+
+    `keeper` is the pid of its parent, the only one who can tell how it ended.
+    """
 
     replica_id: str
     attempt: int
@@ -34,12 +37,13 @@ class Record:
     boot: str
     pid: int = 0
     ticks: int = 0
+    keeper: int = 0
 
     def request(self) -> dict[str, object]:
         """As the keeper writes it, who knows the pid first."""
         known = asdict(self)
         known["ports"] = {str(declared): actual for declared, actual in self.ports.items()}
-        del known["pid"], known["ticks"]
+        del known["pid"], known["ticks"], known["keeper"]
         return known
 
 
