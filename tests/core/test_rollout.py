@@ -94,18 +94,24 @@ def test_steps_of_the_default_strategy(old: str, new: str, wanted: int, expected
         pytest.param(strategy(0, 1), "RRRR", "", 4, "-old4", id="no surge: first one less"),
         pytest.param(strategy(0, 1), "RRR", "", 4, "+1", id="no surge: then a new one"),
         pytest.param(strategy(0, 1), "RRR", "s", 4, "", id="no surge: wait"),
-        pytest.param(strategy(0, "100%"), "RRRR", "", 4, "-old4 -old3 -old2", id="all may go: the last stays"),
+        pytest.param(
+            strategy(0, "100%"), "RRRR", "", 4, "-old4 -old3 -old2", id="all may go: the last stays"
+        ),
         pytest.param(strategy(0, "100%"), "R", "sss", 4, "", id="all may go: until another is ready"),
         pytest.param(strategy(0, "100%"), "R", "Rss", 4, "-old1", id="all may go: now it goes"),
         pytest.param(strategy(0, "100%"), "R", "", 1, "+1", id="all of one: still not below one"),
         pytest.param(strategy(0, 9), "RR", "", 2, "-old2", id="more than there are: still not below one"),
         pytest.param(strategy("100%", 0), "RRRR", "", 4, "+4", id="twice as many"),
-        pytest.param(strategy("100%", 0), "RRRR", "RRsR", 4, "-old4 -old3 -old2", id="twice as many: by threes"),
+        pytest.param(
+            strategy("100%", 0), "RRRR", "RRsR", 4, "-old4 -old3 -old2", id="twice as many: by threes"
+        ),
         pytest.param(strategy("1%", 0), "RR", "", 2, "+1", id="surge is rounded up"),
         pytest.param(strategy(0, "49%"), "RR", "", 2, "+1", id="unavailable is rounded down"),
-        pytest.param(strategy(0, "100%"), "bbbb", "", 4, "-old4 -old3 -old2", id="no surge: room by idle ones"),
+        pytest.param(
+            strategy(0, "100%"), "bbbb", "", 4, "-old4 -old3 -old2", id="no surge: room by idle ones"
+        ),
     ],
-)  # fmt: skip
+)
 def test_steps_of_other_strategies(how: Strategy, old: str, new: str, wanted: int, expected: str) -> None:
     assert step(old, new, wanted, how) == expected
 

@@ -81,7 +81,7 @@ def test_ticks_missed_while_nobody_looked_are_not_made_up_for() -> None:
         pytest.param(LIVENESS, 45.5, 130.0, 145.5, id="A6: delays are exact, not cut to whole seconds"),
         pytest.param(LIVENESS, 15.0, None, 115.0, id="liveness without a startup: after its delay"),
     ],
-)  # fmt: skip
+)
 def test_the_first_check(kind: str, delay: float, passed_at: float | None, due: float) -> None:
     assert first_due(probe(kind, delay=delay), started_at=100.0, passed_at=passed_at) == due
 
