@@ -1,12 +1,13 @@
 """The gateway beside the same HAProxy with a hand-written file, and how soon a verdict stops requests.
 
 Both have the same two replicas. Runs alternate, so that whatever else the machine does hits both alike.
-`rows` is what bench/table.py prints; `python -m bench.gateway` runs this part alone.
+`python -m bench.gateway` runs this part alone.
 """
 
 import asyncio
 import re
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from typing import cast
 
 import uvloop
 
+from bench.table import Row, as_text, at_least, at_most, figure
 from hale.clock import Clock
 from hale.local.balancers.haproxy import HaproxyBalancer
 from hale.local.balancers.haproxy_process import Process, find_binary, probe_port, spawn, threads
@@ -26,7 +28,7 @@ from hale.ports import Route, Server
 from hale.settings import Address
 
 HOST = "web.localhost"
-ROUNDS, SECONDS, CONNECTIONS = 12, 1, 32
+ROUNDS, SECONDS, CONNECTIONS = 16, 1, 32
 VERDICTS, VERDICT_CONNECTIONS = 200, 8
 
 # What someone who knows HAProxy writes for one application with two servers.
@@ -125,7 +127,7 @@ async def _hand_written(folder: Path, ports: Sequence[int]) -> AsyncIterator[Add
         await _listening(address)
         yield address
     finally:
-        await process.end(2, patience=5)  # type: ignore[arg-type]
+        await process.end(signal.SIGTERM, patience=5)
         process.close()
 
 
@@ -260,6 +262,8 @@ async def _last_request(port: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
+    """What was measured: runs in pairs, milliseconds from verdicts to last requests."""
+
     hale: list[Run]
     hand: list[Run]
     verdicts: list[float]
@@ -268,10 +272,6 @@ class Figures:
     def ratio(self) -> float:
         """Of the rates, pair by pair: what both suffered at the same time cancels out."""
         return statistics.median(a.rate / b.rate for a, b in zip(self.hale, self.hand, strict=True))
-
-    @property
-    def failed(self) -> int:
-        return sum(run.failed for run in self.hale)
 
 
 async def measure(*, rounds: int = ROUNDS, count: int = VERDICTS) -> Figures:
@@ -288,6 +288,23 @@ async def measure(*, rounds: int = ROUNDS, count: int = VERDICTS) -> Figures:
         return Figures(through, beside, await verdicts(balancer, ports, count=count))
 
 
+async def rows() -> list[Row]:
+    figures = await measure()
+    taken = sorted(figures.verdicts)
+    return [
+        figure("requests through hale", statistics.median(r.rate for r in figures.hale), "1/s"),
+        figure(
+            "requests through a hand-written file", statistics.median(r.rate for r in figures.hand), "1/s"
+        ),
+        at_least("hale / hand-written", figures.ratio, "", 0.95),
+        figure("p99 through hale", statistics.median(r.p99 for r in figures.hale), "ms"),
+        figure("p99 through a hand-written file", statistics.median(r.p99 for r in figures.hand), "ms"),
+        at_most("requests that failed", sum(r.failed for r in figures.hale), "", 0),
+        at_most("verdict to last request, p50", statistics.median(taken), "ms", 2),
+        at_most("verdict to last request, p99", taken[len(taken) * 99 // 100], "ms", 10),
+    ]
+
+
 def main() -> None:
     match sys.argv[1:]:
         case ["replica"]:
@@ -295,19 +312,7 @@ def main() -> None:
         case ["call", address, connections, seconds]:
             uvloop.run(_call(address, int(connections), float(seconds)))
         case _:
-            show(uvloop.run(measure()))
-
-
-def show(figures: Figures) -> None:
-    for name, runs in (("hale", figures.hale), ("hand-written", figures.hand)):
-        rate, p99 = statistics.median(r.rate for r in runs), statistics.median(r.p99 for r in runs)
-        print(f"{name:14}{rate:10.0f} requests/s, p99 {p99:.2f} ms")
-    taken = sorted(figures.verdicts)
-    print(f"ratio {figures.ratio:.3f} (at least 0.95), {figures.failed} requests failed")
-    print(
-        f"verdict to last request: p50 {statistics.median(taken):.2f} ms (at most 2),"
-        f" p99 {taken[len(taken) * 99 // 100]:.2f} ms (at most 10)"
-    )
+            print(as_text("gateway", uvloop.run(rows())))
 
 
 if __name__ == "__main__":

@@ -145,6 +145,13 @@ async def test_the_clients_request_id_is_kept(gateway: Rig) -> None:
     assert answer.named["x-request-id"] == dict(place.requests[0].headers)["x-request-id"] == "mine-1"
 
 
+async def test_an_empty_request_id_is_replaced(gateway: Rig) -> None:
+    place = await one_place(gateway)
+    answer = await gateway.ask(headers={"X-Request-ID": ""})
+    assert len(answer.named["x-request-id"]) == 36
+    assert [v for n, v in place.requests[0].headers if n == "x-request-id"] == [answer.named["x-request-id"]]
+
+
 async def test_answers_of_the_gateway_have_a_request_id_too(gateway: Rig) -> None:
     assert (await gateway.ask(headers={"X-Request-ID": "mine-2"})).named["x-request-id"] == "mine-2"
     assert len((await gateway.ask()).named["x-request-id"]) == 36

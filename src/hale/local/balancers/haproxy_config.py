@@ -127,10 +127,9 @@ frontend gateway from common
     bind $bind
     bind unix@$handover mode 600 accept-proxy
     unique-id-format %[uuid()]
-    acl named req.fhdr(x-request-id) -m len gt 0
-    acl kept var(txn.request_id) -m found
-    http-request set-var(txn.request_id) req.fhdr(x-request-id) if named
-    http-request set-header X-Request-ID %[unique-id] unless named
+    acl kept var(txn.request_id) -m len gt 0
+    http-request set-var(txn.request_id) req.fhdr(x-request-id)
+    http-request set-header X-Request-ID %[unique-id] unless kept
     http-after-response set-header X-Request-ID %[unique-id] unless kept
     http-after-response set-header X-Request-ID %[var(txn.request_id)] if kept
     use_backend successor if { stopping }

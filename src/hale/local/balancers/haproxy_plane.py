@@ -13,7 +13,7 @@ from hale.errors import BalancerError
 from hale.local.balancers.haproxy_config import RUNTIME, Gateway, identity, render
 from hale.local.balancers.haproxy_process import Process, probe_port, spawn
 from hale.local.balancers.haproxy_socket import MASTER, Runtime, ask_master, in_folder
-from hale.local.balancers.haproxy_table import HOSTS, KEYS, Table, map_text, parse_map, slot_name
+from hale.local.balancers.haproxy_table import HOSTS, KEYS, Table, map_text, parse_files
 from hale.settings import Address
 
 CONFIG, LOG, PORT = "haproxy.cfg", "haproxy.log", "port"
@@ -74,9 +74,7 @@ class Plane:
 
     def last_table(self) -> Table:
         """What was routed last, without servers: what they were is of no use after an end."""
-        stock = {slot_name(n + 1) for n in range(self.last_stock())}
-        hosts = {host: slot for host, slot in parse_map(self._text(HOSTS)).items() if slot in stock}
-        return Table(hosts=hosts, keys=parse_map(self._text(KEYS)))
+        return parse_files(self._text(HOSTS), self._text(KEYS), stock=self.last_stock())
 
     def runs(self, gateway: Gateway) -> bool:
         """Whether what was started last is what would be started now."""

@@ -21,6 +21,7 @@ IDLE_SECONDS = 2
 """Unused connections to a replica are given back before its own server closes them (uvicorn: 5 s)."""
 
 _HOST = re.compile(r"[a-z0-9._:\[\]-]{1,255}")
+_KEY = re.compile(r"([0-9A-F]{64}/)?slot-[1-9]\d*")
 _PLAIN = re.compile(rb"[A-Za-z0-9_.-]")
 _READY = "ready"
 
@@ -140,6 +141,15 @@ def parse(servers: str, hosts: str, keys: str) -> Table:
         known = Server(server_id(name), address, int(port), ready=not int(admin) & ~4)
         table.slots.setdefault(slot, {})[known.id] = known
     return table
+
+
+def parse_files(hosts: str, keys: str, *, stock: int) -> Table:
+    """The table without servers out of the maps' files, as far as a power cut has left sense in them."""
+    slots = {slot_name(n + 1) for n in range(stock)}
+    return Table(
+        hosts={h: slot for h, slot in parse_map(hosts).items() if slot in slots and _HOST.fullmatch(h)},
+        keys={key: word for key, word in parse_map(keys).items() if _KEY.fullmatch(key)},
+    )
 
 
 def questions() -> list[str]:
