@@ -4,12 +4,13 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kit.processes import processes_of, running
+from kit.processes import end_all, processes_of, running
 from local.balancers.rig import BINARY, LOOPBACK, Answer, Client, Place, Rig, eventually, rig
 
 from hale.clock import Clock
@@ -76,6 +77,13 @@ async def test_a_port_in_use_is_told_before_anything_is_changed(tmp_path: Path) 
 async def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BalancerError, match=r"^cannot listen on 192\.0\.2\.1:8080: "):
         async with HaproxyBalancer(tmp_path, Address("192.0.2.1", 8080), Clock.start()):
+            raise AssertionError("it listens")
+
+
+async def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BalancerError, match=r"^cannot keep the gateway's files in .*: Not a directory"):
+        async with HaproxyBalancer(tmp_path / "file" / "gateway", LOOPBACK, Clock.start()):
             raise AssertionError("it listens")
 
 
@@ -355,6 +363,55 @@ async def test_the_next_daemon_finds_the_same_processes_and_table(gateway: Rig) 
         await adopted.in_flight()
         assert {(await gateway.ask()).text for _ in range(4)} == {"one", "two"}
     assert pids(gateway) == before
+
+
+DAEMON = """
+import asyncio, sys
+from pathlib import Path
+from hale.clock import Clock
+from hale.local.balancers.haproxy import HaproxyBalancer
+from hale.ports import Route, Server
+from hale.settings import Address
+
+async def serve(folder, port):
+    async with HaproxyBalancer(Path(folder), Address("127.0.0.1", 0), Clock.start(), stock=8) as balancer:
+        await balancer.apply([Route("d", ("web.localhost",), (Server("a", "127.0.0.1", int(port), True),))])
+        print(balancer.address.port, flush=True)
+        await asyncio.sleep(3600)
+
+asyncio.run(serve(*sys.argv[1:]))
+"""
+
+
+async def test_a_killed_daemon_costs_no_request_and_the_next_one_adopts(tmp_path: Path) -> None:
+    folder = tmp_path / "gateway"
+    place = Place("a")
+    await place.open()
+    answers: list[Answer] = []
+    stop = asyncio.Event()
+    try:
+        daemon = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", DAEMON, str(folder), str(place.port), stdout=asyncio.subprocess.PIPE
+        )
+        assert daemon.stdout is not None
+        address = Address("127.0.0.1", int(await daemon.stdout.readline()))
+        async with asyncio.TaskGroup() as group:
+            for client in [await Client.open(address) for _ in range(4)]:
+                group.create_task(keep_asking(client, answers, stop))
+            await eventually(lambda: len(answers) > 50)
+            daemon.kill()
+            await daemon.wait()
+            seen, found = len(answers), set(processes_of(folder))
+            await eventually(lambda: len(answers) > seen + 50)
+            async with HaproxyBalancer(folder, LOOPBACK, Clock.start(), stock=8) as adopted:
+                assert (adopted.address, set(processes_of(folder))) == (address, found)
+                seen = len(answers)
+                await eventually(lambda: len(answers) > seen + 50)
+            stop.set()
+        assert {(answer.status, answer.text) for answer in answers} == {(200, "a")}
+    finally:
+        end_all(folder)
+        await place.close()
 
 
 async def test_leaving_it_lets_it_run(tmp_path: Path) -> None:

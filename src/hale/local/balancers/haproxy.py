@@ -23,6 +23,7 @@ from hale.local.balancers.haproxy_table import (
     Table,
     arrange,
     changes,
+    departures,
     parse,
     questions,
     server_id,
@@ -78,8 +79,14 @@ class HaproxyBalancer:
     # --- lifetime ---
 
     async def __aenter__(self) -> Self:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder.chmod(0o700)
+        except OSError as error:
+            raise BalancerError(
+                f"cannot keep the gateway's files in {self._folder}: {error.strerror}",
+                hint="choose another folder with --data DIR",
+            ) from error
         binary = self._binary or await find_binary()
         async with AsyncExitStack() as stack:
             self._plane = Plane(self._folder, binary)
@@ -177,22 +184,24 @@ class HaproxyBalancer:
             while (needed := self._needed()) > self._gateway.slots:
                 have = await self._enlarge(needed)
             # From here to the first await nothing can come between: orders of set_ready follow ours.
-            self._done = self._wanted
-            commands = changes(have, self._want)
+            serving, commands = self._wanted, changes(have, self._want)
             answers = await self._connected().ask(commands)
             await self._judge(commands, answers)
             self._plane.keep(self._want)
+            self._done = serving
 
     async def _judge(self, commands: Sequence[str], answers: Sequence[str]) -> None:
         """A refusal counts only if the table is not there: some are of things done already."""
         left = _left_behind(commands, answers)
         self._busy = self._want.used | left
         refused = [f"{c}: {a}" for c, a in zip(commands, answers, strict=True) if not _fine(a)]
-        if refused and list(changes(await self._read(), self._want)):
-            self._done = 0
+        if refused and self._missing(await self._read()):
             raise BalancerError(f"cannot tell HAProxy: {refused[0]}")
         if left:
             self._mend.set()
+
+    def _missing(self, have: Table) -> set[str]:
+        return {*changes(have, self._want)} - {*departures(have, self._want)}
 
     async def _count(self) -> dict[str, int]:
         async with self._lock:
@@ -271,10 +280,10 @@ class HaproxyBalancer:
         while True:
             try:
                 await self._plane.start(self._gateway, self._want)
-            except BalancerError as error:
-                if error.message != told:
-                    told = error.message
-                    self._tell("gateway.failed", error.message, Level.WARNING)
+            except (BalancerError, OSError) as error:
+                if str(error) != told:
+                    told = str(error)
+                    self._tell("gateway.failed", told, Level.WARNING)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
