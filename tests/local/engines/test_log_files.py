@@ -1,5 +1,6 @@
 """The log of an attempt: positions stay, pieces go, times are known to about a second."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,60 @@ def test_a_reader_that_was_left_behind_goes_on_with_what_is_kept(
         append(log, b"%04d%s\n" % (number, b"." * 995))
         logs.tend(float(number))
     assert texts(logs, 1000)[-1].startswith("0099")
+
+
+@pytest.mark.parametrize("collapse", [True, False], ids=["range taken out", "copied and cut"])
+def test_of_a_flood_only_as_much_as_is_kept_reaches_the_disk_again(
+    log: Path, monkeypatch: pytest.MonkeyPatch, collapse: bool
+) -> None:
+    monkeypatch.setattr(log_files, "PIECE", 40_960)
+    if not collapse:
+        monkeypatch.setattr(log_files, "_collapse", lambda descriptor, count: False)
+    logs = LogFiles(log.parent)
+    for flood in range(3):
+        append(log, b"".join(b"%d-%06d%s\n" % (flood, number, b"." * 91) for number in range(10_000)))
+        logs.tend(float(flood))
+    assert sum(path.stat().st_size for path in log.parent.iterdir()) < 10 * log_files.PIECE
+    last = [text for text in texts(logs) if text.startswith("2-")]
+    assert len(last) > 1000
+    assert last == [f"2-{number:06d}{'.' * 91}" for number in range(10_000 - len(last), 10_000)]
+    assert logs.read(0, 1_000_000, False)[-1].end == 3 * 10_000 * 100
+
+
+def test_an_idle_log_costs_one_look(log: Path) -> None:
+    logs = LogFiles(log.parent)
+    append(log, b"one\n")
+    logs.tend(100.0)
+    (log.parent / "log.times").unlink()
+    logs.tend(101.0)
+    assert not (log.parent / "log.times").exists()
+
+
+def test_the_index_forgets_what_was_dropped(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_files, "PIECE", 10_000)
+    logs = LogFiles(log.parent)
+    for second in range(1000):
+        append(log, b"%s\n" % (b"." * 99))
+        logs.tend(float(second))
+    assert (log.parent / "log.times").stat().st_size < 600 * 16
+    lines = logs.read(0, 1_000_000, False)
+    assert len(lines) > 300
+    assert [line.at for line in lines[1:]] == [float(second) for second in range(1001 - len(lines), 1000)]
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["after the cut", "before the cut"])
+def test_a_piece_that_was_being_cut_when_we_were_killed_is_neither_lost_nor_doubled(
+    log: Path, monkeypatch: pytest.MonkeyPatch, cut: bool
+) -> None:
+    monkeypatch.setattr(log_files, "PIECE", 10_000)
+    lines = [f"{number:09d}" for number in range(1_500)]
+    append(log, "".join(f"{line}\n" for line in lines).encode())
+    before = log.parent / "before"
+    shutil.copy(log, before)
+    LogFiles(log.parent).tend(0.0)
+    (piece,) = log.parent.glob("log.[0-9]*")
+    piece.rename(log.parent / "part.0")
+    if not cut:
+        before.rename(log)
+    LogFiles(log.parent).tend(1.0)
+    assert texts(LogFiles(log.parent)) == lines

@@ -10,6 +10,7 @@ from hale.errors import EngineError
 from hale.ports import ExecResult
 
 OUTPUT = 10 << 10
+_PIPE = 64 << 10
 
 
 class _Output:
@@ -23,10 +24,12 @@ class _Output:
         self._loop.add_reader(self._read, self.drain)
 
     def drain(self) -> None:
+        """All that a pipe holds, once: who writes faster than we read must not keep the loop."""
         with suppress(BlockingIOError):
-            while block := os.read(self._read, 1 << 16):
-                self.kept = (self.kept + block)[:OUTPUT]
-            self._loop.remove_reader(self._read)
+            block = os.read(self._read, _PIPE)
+            self.kept += block[: OUTPUT - len(self.kept)]
+            if not block:
+                self._loop.remove_reader(self._read)
 
     def close_write(self) -> None:
         if self.write >= 0:

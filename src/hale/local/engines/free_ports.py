@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from hale.errors import EngineError
@@ -25,14 +25,17 @@ def free_ports(count: int, taken: Collection[int]) -> list[int]:
 
 
 def _candidates() -> Iterator[int]:
-    """In an order of chance: two servers of hale on one machine seldom try the same."""
+    """From a place of chance on: two servers of hale on one machine seldom try the same."""
     first, last = _ephemeral()
-    outside = [port for port in range(_FIRST, _LAST + 1) if not first <= port <= last]
-    random.shuffle(outside)
-    yield from outside
-    inside = list(range(max(first, 1024), last + 1))
-    random.shuffle(inside)
-    yield from inside
+    outside = [*range(_FIRST, min(first, _LAST + 1)), *range(max(last + 1, _FIRST), _LAST + 1)]
+    yield from _from_anywhere(outside)
+    yield from _from_anywhere(range(max(first, 1024), last + 1))
+
+
+def _from_anywhere(ports: Sequence[int]) -> Iterator[int]:
+    begin = random.randrange(len(ports)) if ports else 0  # noqa: S311  (chance, not a secret)
+    yield from ports[begin:]
+    yield from ports[:begin]
 
 
 def _ephemeral() -> tuple[int, int]:

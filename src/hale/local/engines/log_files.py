@@ -7,6 +7,7 @@ the log had come at which time.
 
 import ctypes
 import os
+import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -16,15 +17,18 @@ from pathlib import Path
 from hale.local.engines.keeper import LOG
 
 PIECE = 10 << 20
-"""Bytes of the file being written before it is cut."""
+"""Bytes of the file being written before it is cut, and of each piece."""
 KEPT = 3
 """Pieces kept beside it."""
 LINE = 16 << 10
 """Bytes of a line that are shown; the rest of a longer one follows as lines of their own."""
 
 _TIMES = "log.times"
+_PART = "part"
 _COLLAPSE_RANGE = 0x08
 _BLOCK = 1 << 16
+_TIME = struct.Struct("<Qd")
+"""An entry of the index: so many bytes had been written at that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +46,36 @@ class LogFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._log = folder / LOG
-        self._timed = -1
+        self._times = folder / _TIMES
+        self._seen: int | None = None
+        self._begin: int | None = None
 
     def tend(self, now: float) -> None:
-        """Note how far the log has come, and cut it when it is large."""
+        """Note how far the log has come, and cut it when it is large; an idle one costs a system call."""
         try:
             size = self._log.stat().st_size
         except FileNotFoundError:
             return
-        written = self._base() + size
-        if written != self._timed:
-            with (self._folder / _TIMES).open("a") as file:
-                file.write(f"{written} {now:.3f}\n")
-            self._timed = written
+        if size == self._seen:
+            return
+        if self._begin is None:
+            self._mend()
+            self._begin = self._base()
+        with self._times.open("ab") as file:
+            file.write(_TIME.pack(self._begin + size, now))
+        self._seen = size
         if size >= PIECE:
-            self._cut(size)
+            self._seen = self._begin = None
+            self._cut()
 
     def read(self, position: int, limit: int, over: bool) -> Sequence[RawLine]:  # noqa: FBT001
         """At most `limit` lines behind `position`; an unfinished last one only once the attempt is `over`."""
-        times = self._times()
+        times = _Times(self._times)
         lines: list[RawLine] = []
         for line in self._split(position, over=over):
             if len(lines) == limit:
                 break
-            lines.append(RawLine(line[0], _when(times, line[0]), line[1].decode(errors="replace")))
+            lines.append(RawLine(line[0], times.of(line[0]), line[1].decode(errors="replace")))
         return lines
 
     def _split(self, position: int, *, over: bool) -> Iterator[tuple[int, bytes]]:
@@ -106,63 +116,106 @@ class LogFiles:
         pieces = self._pieces()
         return pieces[-1][0] + pieces[-1][1].stat().st_size if pieces else 0
 
-    def _cut(self, size: int) -> None:
-        """Move the head of the log into a piece; the replica goes on writing to the same file meanwhile."""
-        base = self._base()
-        piece = self._folder / f"{LOG}.{base}"
-        part = self._folder / "piece.part"
+    def _cut(self) -> None:
+        """Move the head of the log into pieces; the replica goes on writing to the same file meanwhile."""
         descriptor = os.open(self._log, os.O_RDWR | os.O_CLOEXEC)
         try:
-            block = os.fstat(descriptor).st_blksize
-            # The file must keep at least one byte for the range to be taken out of it.
-            head = (size - 1) // block * block
-            with part.open("wb") as file:
-                _copy(descriptor, file.fileno(), head)
-            if _collapse(descriptor, head):
-                part.rename(piece)
-            else:
-                self._cut_by_copy(descriptor, part, piece, head)
+            # Not until it is small: who writes faster than we cut must not keep the thread.
+            for _ in range(KEPT + 1):
+                if (size := os.fstat(descriptor).st_size) >= PIECE:
+                    self._cut_piece(descriptor, size)
         finally:
             os.close(descriptor)
-        for _, path in self._pieces()[:-KEPT]:
+        pieces = self._pieces()
+        for _, path in pieces[:-KEPT]:
             path.unlink()
+        _Times(self._times).drop(pieces[-KEPT:][0][0])
 
-    def _cut_by_copy(self, descriptor: int, part: Path, piece: Path, copied: int) -> None:
+    def _cut_piece(self, descriptor: int, size: int) -> None:
+        block = os.fstat(descriptor).st_blksize
+        # What would not be kept anyway is not copied: nobody shall fill the disk faster than we cut.
+        surplus = max(0, size - (KEPT + 1) * PIECE) // block * block
+        # The file must keep at least one byte for a range to be taken out of it.
+        count = max(1, min(PIECE, size - 1) // block) * block
+        begin = self._base() + surplus
+        part = self._folder / f"{_PART}.{begin}"
+        try:
+            with part.open("wb") as file:
+                _copy(descriptor, file.fileno(), surplus, count)
+            if not _collapse(descriptor, surplus + count):
+                part.unlink()
+                self._cut_all(descriptor, size)
+                return
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+        part.rename(self._folder / f"{LOG}.{begin}")
+
+    def _mend(self) -> None:
+        """A piece that was copied when we were killed: is it still in the log as well?"""
+        for part in self._folder.glob(f"{_PART}.*"):
+            begin = int(part.suffix[1:])
+            if _head(self._log, begin - self._base()).startswith(_head(part, 0)):
+                part.unlink()
+            else:
+                part.rename(self._folder / f"{LOG}.{begin}")
+
+    def _cut_all(self, descriptor: int, size: int) -> None:
         """Where ranges can't be taken out: what is written between the last copy and the cut is lost."""
-        with part.open("ab") as file:
+        begin = copied = max(0, size - KEPT * PIECE)
+        piece = self._folder / f"{LOG}.{self._base() + begin}"
+        with piece.open("wb") as file:
             while (rest := os.fstat(descriptor).st_size - copied) > 0:
-                os.lseek(descriptor, copied, os.SEEK_SET)
-                _copy(descriptor, file.fileno(), rest, seek=False)
+                _copy(descriptor, file.fileno(), copied, rest)
                 copied += rest
-            os.ftruncate(descriptor, 0)
-        part.rename(piece)
-
-    def _times(self) -> Sequence[tuple[int, float]]:
-        times = []
-        with suppress(FileNotFoundError):
-            for line in (self._folder / _TIMES).read_text().splitlines():
-                offset, _, at = line.partition(" ")
-                with suppress(ValueError):
-                    times.append((int(offset), float(at)))
-        return times
+        os.ftruncate(descriptor, 0)
 
 
-def _when(times: Sequence[tuple[int, float]], offset: int) -> float | None:
-    place = bisect_left(times, (offset, 0.0))
-    return times[place][1] if place < len(times) else None
+class _Times:
+    """The index: when the log had come how far. Entries of one size, so that nothing has to be parsed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._entries = path.read_bytes()
+        except FileNotFoundError:
+            self._entries = b""
+
+    def of(self, offset: int) -> float | None:
+        place = self._place(offset)
+        return self._entry(place)[1] if place < self._count else None
+
+    def drop(self, offset: int) -> None:
+        """Forget what is known about bytes before the offset."""
+        part = self._path.with_suffix(".part")
+        part.write_bytes(self._entries[self._place(offset) * _TIME.size :])
+        part.rename(self._path)
+
+    @property
+    def _count(self) -> int:
+        return len(self._entries) // _TIME.size
+
+    def _place(self, offset: int) -> int:
+        return bisect_left(range(self._count), offset, key=lambda place: self._entry(place)[0])
+
+    def _entry(self, place: int) -> tuple[int, float]:
+        written, at = _TIME.unpack_from(self._entries, place * _TIME.size)
+        return written, at
 
 
-def _copy(source: int, target: int, count: int, *, seek: bool = True) -> None:
-    if seek:
-        os.lseek(source, 0, os.SEEK_SET)
+def _head(path: Path, offset: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(_BLOCK)
+
+
+def _copy(source: int, target: int, begin: int, count: int) -> None:
     while count > 0:
-        block = os.read(source, min(count, 1 << 20))
-        if not block:
+        sent = os.sendfile(target, source, begin, count)
+        if not sent:
             return
-        view = memoryview(block)
-        while view:
-            view = view[os.write(target, view) :]
-        count -= len(block)
+        begin += sent
+        count -= sent
 
 
 def _collapse(descriptor: int, count: int) -> bool:
