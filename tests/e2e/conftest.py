@@ -28,13 +28,24 @@ def hale(new_hale: Callable[..., Hale]) -> Hale:
     return new_hale().start()
 
 
+@pytest.fixture(scope="module")
+def shared_hale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hale]:
+    """A hale that runs, one for a whole module: its tests use deployments with names of their own."""
+    hale = Hale(tmp_path_factory.mktemp("shared") / "hale")
+    try:
+        yield hale.start()
+    finally:
+        hale.end()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
-        for hale in getattr(item, "hales", []):
+        shared = [each for each in getattr(item, "funcargs", {}).values() if isinstance(each, Hale)]
+        for hale in {each.data: each for each in [*getattr(item, "hales", []), *shared]}.values():
             report.sections.append((f"log of hale serve on {hale.data}", hale.log_text()[-20_000:]))
             replicas = sorted(hale.data.glob("replicas/**/*log*"))
             for log in [path for path in replicas if path.is_file()][-4:]:

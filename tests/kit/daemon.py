@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 from kit.load import Load
-from kit.processes import end_all, processes_of
+from kit.processes import end_all, parent_of, processes_of
 from kit.until import until
 
 T = TypeVar("T")
@@ -82,6 +84,8 @@ class Hale:
 
     def start(self, *, within: float = 60.0) -> "Hale":
         """Start `hale serve` and return once its API answers. A second start keeps the gateway's port."""
+        if self.process is not None:
+            self.process.wait(timeout=within)
         (self.data / "api").unlink(missing_ok=True)
         command = self.command("serve", "--api", "127.0.0.1:0", "--gateway", self._gateway)
         with self.log.open("ab") as output:
@@ -116,6 +120,22 @@ class Hale:
     def processes(self) -> Mapping[int, str]:
         """Everything that runs on behalf of this hale, the daemon too: command line by pid."""
         return processes_of(self.data)
+
+    def gateway_pids(self) -> tuple[int, int]:
+        """HAProxy's master and its worker; waits until there is one of each."""
+
+        def both() -> tuple[int, int] | None:
+            found = [pid for pid, command in self.processes().items() if "/haproxy -W " in command]
+            workers = [pid for pid in found if parent_of(pid) in found]
+            masters = [pid for pid in found if pid not in workers]
+            return (masters[0], workers[0]) if (len(masters), len(workers)) == (1, 1) else None
+
+        return until(both, what=lambda: f"HAProxy is a master and a worker: {self.processes()}")
+
+    def keeper_pid(self) -> int:
+        """The parent of its replicas."""
+        (found,) = [pid for pid, command in self.processes().items() if "keeper.py" in command]
+        return found
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -206,6 +226,10 @@ class Hale:
         found = self.health(deployment)["replicas"]
         return [each for each in found if ready is None or each["ready"] is ready]
 
+    def who(self, replica: Json) -> Json:
+        """What a replica says of itself, asked past the gateway: requests and checks it has had."""
+        return self._client.get(f"http://{replica['address']}/").json()
+
     def pids(self, deployment: str) -> list[int]:
         return sorted(each["pid"] for each in self.replicas(deployment) if each["pid"])
 
@@ -266,6 +290,23 @@ class Hale:
         except httpx.RemoteProtocolError:
             if not path.startswith("/exit"):
                 raise
+
+    @contextmanager
+    def asking(
+        self, host: str, path: str = "/held", method: str = "GET", **options: Any
+    ) -> Iterator[Future[httpx.Response]]:
+        """A request that is under way inside the `with` block; its answer is the future's result."""
+        with ThreadPoolExecutor(1) as threads:
+            yield threads.submit(self.ask, host, path, method, **options)
+
+    def wait_holding(self, replicas: Sequence[Json], count: int = 1) -> Json:
+        """Wait until the replicas hold so many requests together; one that holds some."""
+
+        def holding() -> Json:
+            held = [(self.who(each)["holding"], each) for each in replicas]
+            return max(held, key=lambda pair: pair[0])[1] if sum(n for n, _ in held) == count else None
+
+        return until(holding, what=f"{count} requests are held")
 
     def load(self, host: str, path: str = "/", **options: Any) -> Load:
         """Requests through the gateway for as long as the `with` block runs."""

@@ -41,6 +41,14 @@ def running(pid: int) -> bool:
     return state not in "ZX"
 
 
+def parent_of(pid: int) -> int:
+    """Its parent's pid; 0 if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 def _belongs(entry: Path, folder: str) -> bool:
     if not running(int(entry.name)):
         return False
