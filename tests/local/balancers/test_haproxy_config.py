@@ -1,6 +1,8 @@
 """The configuration and the table, as text and values."""
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -206,3 +208,12 @@ def test_a_master_without_a_worker_has_none() -> None:
 def test_an_answer_that_is_none_is_refused() -> None:
     with pytest.raises(BalancerError, match="no sense"):
         parse_workers("Unknown command\n")
+
+
+def test_the_whole_text_is_as_reviewed() -> None:
+    """GOLDEN=rewrite writes the file anew; the difference is what a reviewer reads."""
+    table = arrange([route(server("r1.1"), server("r2.1", ready=False, port=9002))], Table(), ())
+    golden, text = Path(__file__).with_name("golden.cfg"), render(GATEWAY, table)
+    if os.environ.get("GOLDEN") == "rewrite":
+        golden.write_text(text)
+    assert text == golden.read_text()
