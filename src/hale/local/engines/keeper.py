@@ -3,11 +3,13 @@
 One small process for each data folder, run as a file of its own with the standard library alone. It
 starts commands on request, reaps them and writes down how they ended; it decides nothing. The daemon
 can be killed and come back; if the keeper is killed, replicas go on and their exit codes are not known.
+It ends by itself when it has neither a replica nor a daemon.
 
 Requests and answers are JSON, a line each, over a Unix socket in the folder:
-  {"do": "hello"}                         -> {"version", "pid"}
-  {"do": "start", "attempt", "argv", "env", "cwd", "record"} -> {"pid", "ticks", "keeper"} or {"errno", "at"}
-  {"do": "end"}                           -> {}, and it ends if it has no replica left
+  {"do": "start", "attempt", "argv", "env", "cwd", "record"} -> {"record"} or {"errno", "at"}
+  {"do": "end"}                           -> {}, and it ends once it has no replica left
+The record in the answer is the one that is kept, with `pid`, `ticks` and `keeper`. An attempt is started
+once: asked again, by whomever, the answer is what was recorded.
 """
 
 import errno
@@ -21,10 +23,12 @@ import sys
 import time
 
 VERSION = 1
-SOCKET, LOCK = "keeper.sock", "keeper.lock"
+"""Of the requests. A hale that speaks another one has a keeper of its own beside this one."""
+SOCKET, LOCK = f"keeper{VERSION}.sock", f"keeper{VERSION}.lock"
 LAUNCH, EXIT, LOG = "launch.json", "exit.json", "log"
 
 _PR_SET_CHILD_SUBREAPER = 36
+_LINGER = 3.0
 
 
 def ticks_of(pid: int) -> int:
@@ -43,6 +47,15 @@ def write(path: str, value: object) -> None:
     finally:
         os.close(descriptor)
     os.rename(part, path)
+
+
+def read(path: str) -> object:
+    """None for what is not there, or was not written to its end."""
+    try:
+        with open(path, "rb") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
 
 
 class Keeper:
@@ -64,7 +77,11 @@ class Keeper:
         poll.register(self._listener, select.EPOLLIN)
         poll.register(self._wake, select.EPOLLIN)
         while not (self._ending and not self._attempts):
-            for descriptor, _ in poll.poll():
+            idle = not self._clients and not self._attempts
+            ready = poll.poll(_LINGER if idle else None)
+            if idle and not ready:
+                return
+            for descriptor, _ in ready:
                 if descriptor == self._wake:
                     os.read(self._wake, 4096)
                 elif descriptor == self._listener.fileno():
@@ -87,47 +104,53 @@ class Keeper:
                 line, _, rest = heard.partition(b"\n")
                 heard[:] = rest
                 client.sendall(json.dumps(self._answer(json.loads(line))).encode() + b"\n")
-        except OSError:
+        except (OSError, ValueError):
             return False
         return bool(received)
 
     def _answer(self, request: dict[str, object]) -> dict[str, object]:
         match request["do"]:
             case "start":
-                return self._start(request)
+                attempt = str(request["attempt"])
+                known = read(f"{attempt}/{LAUNCH}")
+                try:
+                    return {"record": known} if known else self._start(attempt, request)
+                except OSError as error:
+                    return {"errno": error.errno, "at": "fork"}
             case "end":
                 self._ending = True
-                return {}
-            case _:
-                return {"version": VERSION, "pid": os.getpid()}
+        return {}
 
-    def _start(self, request: dict[str, object]) -> dict[str, object]:
-        attempt = str(request["attempt"])
+    def _start(self, attempt: str, request: dict[str, object]) -> dict[str, object]:
         try:
             log = os.open(f"{attempt}/{LOG}", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             return {"errno": error.errno, "at": "log"}
         failed, told = os.pipe()
-        pid = os.fork()
-        if not pid:
-            _become(request, log, told)
-        os.close(log)
-        os.close(told)
-        with os.fdopen(failed, "rb") as pipe:
+        try:
+            pid = os.fork()
+            if not pid:
+                _become(request, log, told)
+        finally:
+            os.close(log)
+            os.close(told)
+            pipe = os.fdopen(failed, "rb")
+        with pipe:
             said = pipe.read()
         if said:
             os.waitpid(pid, 0)
             where, _, number = said.decode().partition(" ")
             return {"errno": int(number), "at": where}
         self._attempts[pid] = attempt
-        started: dict[str, object] = {"pid": pid, "ticks": ticks_of(pid), "keeper": os.getpid()}
         record = request["record"]
+        assert isinstance(record, dict)
+        record |= {"pid": pid, "ticks": ticks_of(pid), "keeper": os.getpid()}
         try:
-            write(f"{attempt}/{LAUNCH}", {**record, **started} if isinstance(record, dict) else started)
+            write(f"{attempt}/{LAUNCH}", record)
         except OSError as error:
             os.killpg(pid, signal.SIGKILL)
             return {"errno": error.errno, "at": "record"}
-        return started
+        return {"record": record}
 
     def _reap(self) -> None:
         """Of children that were born elsewhere (orphans of replicas) nobody asks how they ended."""

@@ -13,6 +13,7 @@ from hale.errors import EngineUnavailableError
 from hale.local.engines import keeper
 
 _PATIENCE = 10.0
+_PAUSE = 0.02
 _LIMIT = 1 << 20
 
 
@@ -26,17 +27,11 @@ class KeeperLink:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._pid = 0
         self._turn = asyncio.Lock()
 
     @property
     def connected(self) -> bool:
         return self._streams is not None and not self._streams[0].at_eof()
-
-    @property
-    def pid(self) -> int | None:
-        """Who writes down how its replicas end, as far as is known."""
-        return self._pid if self.connected else None
 
     def close(self) -> None:
         if self._streams is not None:
@@ -44,15 +39,19 @@ class KeeperLink:
         self._streams = None
 
     async def ask(self, request: dict[str, object]) -> dict[str, Any]:
-        """The answer; EngineUnavailableError if there is none."""
+        """The answer; EngineUnavailableError if there is none. Asking again starts nothing twice."""
         async with self._turn:
             if self.connected:
                 with suppress(_LostError):
                     return await self._ask(request)
-            # It ended, or nobody asked before.
-            self.close()
             await self._open()
             return await self._ask(request)
+
+    async def open(self) -> None:
+        """Have a keeper."""
+        async with self._turn:
+            if not self.connected:
+                await self._open()
 
     async def _ask(self, request: dict[str, object]) -> dict[str, Any]:
         assert self._streams is not None  # noqa: S101  (opened by the caller)
@@ -62,21 +61,32 @@ class KeeperLink:
                 writer.write(json.dumps(request).encode() + b"\n")
                 await writer.drain()
                 line = await reader.readline()
+            answer: dict[str, Any] = json.loads(line) if line else {}
         except TimeoutError as error:
             self.close()
             raise EngineUnavailableError("cannot ask the keeper of replicas: no answer") from error
+        except asyncio.CancelledError:
+            # The answer is still to come, and is nobody else's.
+            self.close()
+            raise
         except OSError as error:
+            self.close()
             raise _LostError(f"cannot ask the keeper of replicas: {error.strerror or error}") from error
         if not line:
+            self.close()
             raise _LostError("cannot ask the keeper of replicas: it ended")
-        answer: dict[str, Any] = json.loads(line)
         return answer
 
     async def _open(self) -> None:
-        if not await self._connect():
-            await self._start()
-            if not await self._connect():
-                raise EngineUnavailableError("cannot reach the keeper of replicas: it does not listen")
+        """A keeper that is just ending may be in the way of the next one for a moment."""
+        self.close()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while not await self._connect():
+                    if not await self._start():
+                        await asyncio.sleep(_PAUSE)
+        except TimeoutError as error:
+            raise EngineUnavailableError("cannot reach the keeper of replicas: it does not listen") from error
 
     async def _connect(self) -> bool:
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -91,20 +101,14 @@ class KeeperLink:
         finally:
             os.close(descriptor)
         self._streams = await asyncio.open_unix_connection(sock=connection, limit=_LIMIT)
-        hello = await self._ask({"do": "hello"})
-        self._pid = int(hello["pid"])
-        if hello["version"] != keeper.VERSION:
-            # Its replicas stay with it; new ones get a keeper that can be talked to once they are gone.
-            self.close()
-            raise EngineUnavailableError(
-                f"cannot talk to the keeper of replicas: it is version {hello['version']}, "
-                f"and {keeper.VERSION} is wanted",
-                hint="run `hale down` with the hale that started it",
-            )
+        try:
+            await self._ask({"do": "hello"})
+        except _LostError:
+            return False
         return True
 
-    async def _start(self) -> None:
-        """It is ready when the process that we start has ended: the keeper is its child, and nobody's."""
+    async def _start(self) -> bool:
+        """Whether it began: there may be one. It listens once what we start has ended, whose child it is."""
         log = os.open(
             self._folder / "keeper.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
@@ -131,6 +135,7 @@ class KeeperLink:
                 f"cannot start the keeper of replicas: it ended with {code}",
                 hint=f"see {self._folder / 'keeper.log'}",
             )
+        return code == 0
 
     async def end(self) -> None:
         """Let it end, when no replica is left, and wait until it has."""

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,11 +46,15 @@ _LINES = 1000
 
 @dataclass(slots=True)
 class _Held:
-    """The newest attempt of a replica. `gone` is set when it has ended and left nothing behind."""
+    """The newest attempt of a replica. `gone` is set when it has ended and left nothing behind.
+
+    `session` is 0 if it had ended before we came: the number may be another's by now.
+    """
 
     record: Record
     instance: Instance
     logs: LogFiles
+    session: int = 0
     pidfd: int = -1
     stopping: bool = False
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,7 +74,7 @@ class ProcessEngine:
         self._records = Records(folder)
         self._clock = clock
         self._ignore_images = ignore_images
-        self._keeper = KeeperLink(folder)
+        self._keeper = KeeperLink(self._records.folder)
         self._held: dict[str, _Held] = {}
         self._listeners: list[Callable[[str], None]] = []
         self._starting: dict[str, asyncio.Lock] = {}
@@ -88,7 +93,7 @@ class ProcessEngine:
         except OSError as error:
             raise EngineError(f"cannot keep replicas in {folder}: {_why(error)}") from error
         # Before anything is adopted: what ends from now on is written down.
-        await self._keeper.ask({"do": "hello"})
+        await self._keeper.open()
         await self._tasks.__aenter__()
         for record in self._records.newest():
             self._adopt(record)
@@ -132,6 +137,21 @@ class ProcessEngine:
     # --- start ------------------------------------------------------------------------------
 
     async def start(self, launch: Launch) -> Instance:
+        # What has begun is seen through, or a caller who lost patience would leave a replica nobody knows.
+        begun: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+        self._do(self._see_through(launch, begun))
+        return await asyncio.shield(begun)
+
+    async def _see_through(self, launch: Launch, begun: asyncio.Future[Instance]) -> None:
+        try:
+            begun.set_result(await self._start_in_turn(launch))
+        except Exception as error:
+            begun.set_exception(error)
+            begun.exception()  # the caller's to judge, who may have gone
+        finally:
+            begun.cancel()
+
+    async def _start_in_turn(self, launch: Launch) -> Instance:
         lock = self._starting.setdefault(launch.replica_id, asyncio.Lock())
         async with lock:
             held = self._held.get(launch.replica_id)
@@ -160,9 +180,12 @@ class ProcessEngine:
         template = launch.template
         folder = self._records.prepare(launch.replica_id, launch.attempt)
         around = setting(template, ports, os.environ, mark=str(folder))
+        notes = around.notes
+        if template.image:
+            notes = (*notes, f"image: {template.image} is left aside, the command is run as a process")
         cwd = template.workdir or str(self._own_folder(launch.deployment_id))
         record = Record(
-            launch.replica_id, launch.attempt, self._clock.now(), ports, around.env, cwd, boot_id()
+            launch.replica_id, launch.attempt, self._clock.now(), ports, around.env, cwd, boot_id(), notes
         )
         answer = await self._keeper.ask(
             {
@@ -171,16 +194,12 @@ class ProcessEngine:
                 "argv": list(around.argv),
                 "env": dict(around.env),
                 "cwd": cwd,
-                "record": record.request(),
+                "record": record.written(),
             }
         )
         if "errno" in answer:
-            raise EngineError(_refusal(answer["at"], answer["errno"], around.argv[0], cwd, folder))
-        record = replace(record, pid=answer["pid"], ticks=answer["ticks"], keeper=answer["keeper"])
-        notes = around.notes
-        if template.image:
-            notes = (*notes, f"image: {template.image} is left aside, the command is run as a process")
-        return self._hold(record, notes=notes).instance
+            raise EngineError(_refusal(answer["at"], answer["errno"], around.argv[0], record, folder))
+        return self._hold(Record.read(answer["record"])).instance
 
     def _own_folder(self, deployment_id: str) -> Path:
         """Where replicas of a deployment that names no folder run."""
@@ -194,7 +213,7 @@ class ProcessEngine:
         ending = self._records.ending(record.replica_id, record.attempt)
         if ending is not None or record.boot != boot_id():
             at, code = (ending.at, ending.code) if ending else (self._clock.now(), None)
-            held = self._holding(record, ())
+            held = self._holding(record)
             held.instance = replace(held.instance, exited_at=at, exit_code=code)
             self._held[record.replica_id] = held
             if record.boot == boot_id():
@@ -204,7 +223,7 @@ class ProcessEngine:
             return
         self._hold(record)
 
-    def _holding(self, record: Record, notes: tuple[str, ...]) -> _Held:
+    def _holding(self, record: Record) -> _Held:
         instance = Instance(
             record.replica_id,
             record.attempt,
@@ -212,13 +231,13 @@ class ProcessEngine:
             HOST,
             record.ports,
             record.pid,
-            notes=notes,
+            notes=record.notes,
         )
         return _Held(record, instance, LogFiles(self._records.attempt(record.replica_id, record.attempt)))
 
-    def _hold(self, record: Record, *, notes: tuple[str, ...] = ()) -> _Held:
+    def _hold(self, record: Record) -> _Held:
         """Watch the process until it ends; it may have ended already."""
-        held = self._held[record.replica_id] = self._holding(record, notes)
+        held = self._held[record.replica_id] = self._holding(record)
         try:
             held.pidfd = os.pidfd_open(record.pid)
         except ProcessLookupError:
@@ -226,8 +245,10 @@ class ProcessEngine:
             return held
         # Another process may bear the pid by now; of one that waits to be reaped the pidfd tells at once.
         if strays.ticks(record.pid) != record.ticks:
+            self._unwatch(held)
             self._do(self._ended(held))
             return held
+        held.session = record.pid
         asyncio.get_running_loop().add_reader(held.pidfd, self._ends, held)
         return held
 
@@ -263,8 +284,10 @@ class ProcessEngine:
         record, loop = held.record, asyncio.get_running_loop()
         deadline = loop.time() + _WRITTEN_WITHIN
         while (ending := self._records.ending(record.replica_id, record.attempt)) is None:
-            if loop.time() >= deadline or self._keeper.pid != record.keeper:
+            if loop.time() >= deadline:
                 return None
+            if not strays.living(record.keeper):
+                return self._records.ending(record.replica_id, record.attempt)
             await asyncio.sleep(_POLL)
         return ending
 
@@ -274,14 +297,11 @@ class ProcessEngine:
         held = self._held.get(replica_id)
         if held is None or held.gone.is_set():
             return
-        if not held.instance.running and not held.stopping:
-            await self._clear(held)
-            return
-        held.stopping = True
-        record = held.record
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(record.pid, signal.SIGTERM)
-        await self._wait_for(held, grace)
+        if held.pidfd >= 0:
+            held.stopping = True
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(held.record.pid, signal.SIGTERM)
+            await self._wait_for(held, grace)
         await self._clear(held)
 
     async def _wait_for(self, held: _Held, grace: float) -> None:
@@ -300,10 +320,14 @@ class ProcessEngine:
         record = held.record
         deadline = asyncio.get_running_loop().time() + _KILLED_WITHIN
         while True:
-            left = await asyncio.to_thread(strays.members, record.pid, held.mark)
+            left = await asyncio.to_thread(strays.members, held.session, held.mark)
             if not left and not held.instance.running:
                 break
             strays.end(left, signal.SIGKILL)
+            if held.pidfd >= 0:
+                # Not among the living if only its first thread has ended.
+                with suppress(ProcessLookupError, PermissionError):
+                    signal.pidfd_send_signal(held.pidfd, signal.SIGKILL)
             if asyncio.get_running_loop().time() >= deadline:
                 raise EngineError(f"cannot end replica {record.replica_id}: {left} do not end, even by force")
             await asyncio.sleep(_POLL if left else _POLL / 2)
@@ -353,12 +377,16 @@ class ProcessEngine:
     async def _tend(self) -> None:
         while True:
             await asyncio.sleep(_TEND)
-            for held in list(self._held.values()):
-                if held.instance.running:
-                    try:
-                        await self._in_thread(held.logs.tend, self._clock.now())
-                    except OSError as error:
-                        log.warning("log of replica %s: %s", held.record.replica_id, _why(error))
+            running = [held for held in self._held.values() if held.instance.running]
+            await self._in_thread(_tend, running, self._clock.now())
+
+
+def _tend(running: Sequence[_Held], now: float) -> None:
+    for held in running:
+        try:
+            held.logs.tend(now)
+        except OSError as error:
+            log.warning("log of replica %s: %s", held.record.replica_id, _why(error))
 
 
 async def _told(work: Coroutine[None, None, None]) -> None:
@@ -388,18 +416,28 @@ def _why(error: OSError) -> str:
     return why[:1].lower() + why[1:]
 
 
-def _refusal(at: str, number: int, command: str, cwd: str, folder: Path) -> str:
+def _refusal(at: str, number: int, command: str, record: Record, folder: Path) -> str:
     """What the keeper could not do, in words."""
     why = os.strerror(number)
     why = why[:1].lower() + why[1:]
     match at:
         case "cwd":
-            return f"cannot start {command}: cannot enter the folder {cwd}: {why}"
+            return f"cannot start {command}: cannot enter the folder {record.cwd}: {why}"
         case "log" | "record":
             return f"cannot start {command}: cannot write in {folder}: {why}"
+        case "fork":
+            return f"cannot start {command}: cannot make a process: {why}"
+        case _ if number == errno.ENOENT and _there(command, record):
+            return f"cannot start {command}: what its #! line or its loader names is not there"
         case _ if number == errno.ENOENT:
             return f"cannot start {command}: command not found"
         case _ if number == errno.ENOEXEC:
             return f"cannot start {command}: not a program, and no #! line says what runs it"
         case _:
             return f"cannot start {command}: {why}"
+
+
+def _there(command: str, record: Record) -> bool:
+    if "/" in command:
+        return (Path(record.cwd) / command).exists()
+    return shutil.which(command, path=record.env.get("PATH", os.defpath)) is not None

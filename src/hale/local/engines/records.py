@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,20 @@ class Record:
     env: Mapping[str, str]
     cwd: str
     boot: str
+    notes: tuple[str, ...] = ()
     pid: int = 0
     ticks: int = 0
     keeper: int = 0
 
-    def request(self) -> dict[str, object]:
-        """As the keeper writes it, who knows the pid first."""
-        known = asdict(self)
-        known["ports"] = {str(declared): actual for declared, actual in self.ports.items()}
-        del known["pid"], known["ticks"], known["keeper"]
-        return known
+    def written(self) -> dict[str, object]:
+        return asdict(self)
+
+    @classmethod
+    def read(cls, written: Mapping[str, Any]) -> "Record":
+        """What another version of hale has written beside is left aside."""
+        known = {field.name: written[field.name] for field in fields(cls)}
+        known["ports"] = {int(declared): actual for declared, actual in known["ports"].items()}
+        return cls(**known | {"notes": tuple(known["notes"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Records:
     """The folder of all replicas: `<replica>/<attempt>/`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()
 
     def attempt(self, replica_id: str, attempt: int) -> Path:
         return self.folder / replica_id / str(attempt)
@@ -95,11 +99,11 @@ class Records:
         shutil.rmtree(self.folder / replica_id, ignore_errors=True)
 
     def _record(self, path: Path) -> Record | None:
-        known = _read(path / LAUNCH)
-        if known is None:
+        written = _read(path / LAUNCH)
+        try:
+            return Record.read(written) if written else None
+        except (KeyError, TypeError, ValueError, AttributeError):
             return None
-        ports = {int(declared): actual for declared, actual in known.pop("ports").items()}
-        return Record(ports=ports, **known)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

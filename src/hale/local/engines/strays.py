@@ -9,10 +9,11 @@ from pathlib import Path
 from hale.local.engines.environment import MARK
 
 _PROC = Path("/proc")
+_ENDED = ("Z", "X")
 
 
 def members(session: int, mark: str) -> list[int]:
-    """Pids of the session, or with the replica's mark in their environment; those that ended are left out."""
+    """Pids of the session (0: of none), or with the mark in their environment; the living alone."""
     wanted = f"{MARK}={mark}".encode()
     return [pid for pid in _pids() if _belongs(pid, session, wanted)]
 
@@ -29,6 +30,11 @@ def ticks(pid: int) -> int | None:
     return int(fields[19]) if fields is not None else None
 
 
+def living(pid: int) -> bool:
+    fields = _stat(pid)
+    return fields is not None and fields[0] not in _ENDED
+
+
 def _pids() -> Iterator[int]:
     for name in os.listdir(_PROC):  # noqa: PTH208  (names alone, for thousands of processes)
         if name.isdigit():
@@ -37,9 +43,9 @@ def _pids() -> Iterator[int]:
 
 def _belongs(pid: int, session: int, wanted: bytes) -> bool:
     fields = _stat(pid)
-    if fields is None or fields[0] in ("Z", "X"):
+    if fields is None or fields[0] in _ENDED:
         return False
-    if int(fields[3]) == session:
+    if session and int(fields[3]) == session:
         return True
     try:
         return wanted in (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
