@@ -99,11 +99,13 @@ class Plane:
         """For the next start or reload, by whomever."""
         self._write(HOSTS, map_text(table.hosts))
         self._write(KEYS, map_text(table.keys))
+        self._bound_log()
 
-    def bound_log(self) -> None:
+    def _bound_log(self) -> None:
         """HAProxy appends, so that cutting the file off is safe; the last megabyte is kept beside it."""
         if self._log_end() > _LOG_BYTES:
-            self._write(f"{LOG}.1", self._text(LOG)[-_LOG_BYTES:])
+            with contextlib.suppress(BalancerError):  # a full disk is a reason more to cut it off
+                self._write(f"{LOG}.1", self._text(LOG)[-_LOG_BYTES:])
             os.truncate(self.folder / LOG, 0)
 
     def _log_end(self) -> int:
@@ -143,7 +145,6 @@ class Plane:
         self.keep(table)
         self._write(PORT, f"{gateway.address.port}\n")
         self._write(CONFIG, identity(gateway) + render(gateway, table))
-        self.bound_log()
 
     # --- processes ---
 
