@@ -1,8 +1,9 @@
-"""What every Engine must do. Subclass EngineSuite, provide `engine` and the commands of a replica."""
+"""What every Engine must do. Subclass EngineSuite, provide the `rig` fixture: an engine, and its replicas."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import pytest
 
@@ -40,7 +41,36 @@ async def exited(engine: Engine, replica_id: str = "r1") -> Instance:
     return instance
 
 
+class Rig(Protocol):
+    """An engine, and what replicas (made by `launch`) do of their own accord."""
+
+    engine: Engine
+
+    async def end(self, replica_id: str) -> int:
+        """The replica ends by itself; the exit code it ends with."""
+
+    async def say(self, replica_id: str, *lines: str) -> None:
+        """The replica writes these lines."""
+
+    def command(self, output: str, *, code: int = 0, seconds: float = 0) -> Sequence[str]:
+        """A command for `execute` that comes to this, after that time."""
+
+    def missing(self) -> str:
+        """The name of a command that can't be begun."""
+
+
+async def texts(engine: Engine, *, after: tuple[int, int] = (0, -1)) -> list[str]:
+    return [line.text for line in await engine.log_lines("r1", after=after)]
+
+
+QUIET = ("sleep", "1000")
+
+
 class EngineSuite:
+    @pytest.fixture
+    async def engine(self, rig: Rig) -> Engine:
+        return rig.engine
+
     async def test_a_started_replica_runs_and_has_its_ports(self, engine: Engine) -> None:
         instance = await engine.start(launch())
         assert instance.running
@@ -109,3 +139,133 @@ class EngineSuite:
 
     async def test_the_log_of_a_replica_nobody_knows_is_empty(self, engine: Engine) -> None:
         assert list(await engine.log_lines("nobody")) == []
+
+    # --- starting what can't be, or anew ---
+
+    async def test_what_cannot_be_started_is_not_held(self, rig: Rig) -> None:
+        with pytest.raises(EngineError, match="cannot start"):
+            await rig.engine.start(launch(made_of=template((rig.missing(),))))
+        assert list(await rig.engine.instances()) == []
+
+    async def test_a_template_without_anything_to_run_is_not_started(self, engine: Engine) -> None:
+        with pytest.raises(EngineError, match="nothing to run"):
+            await engine.start(launch(made_of=template(())))
+
+    async def test_the_same_attempt_is_one_replica_though_asked_for_at_once(self, engine: Engine) -> None:
+        first, second = await asyncio.gather(engine.start(launch()), engine.start(launch()))
+        assert first == second
+
+    async def test_an_attempt_that_has_ended_is_not_started_again(self, rig: Rig) -> None:
+        await rig.engine.start(launch())
+        await rig.end("r1")
+        ended = await exited(rig.engine)
+        assert await rig.engine.start(launch()) == ended
+
+    async def test_a_new_attempt_ends_an_old_one_that_still_runs(self, engine: Engine) -> None:
+        old = await engine.start(launch(attempt=1))
+        new = await engine.start(launch(attempt=2))
+        assert await found(engine) == new
+        assert not set(old.ports.values()) & set(new.ports.values())
+
+    async def test_variables_that_are_hales_are_noted(self, engine: Engine) -> None:
+        env = (("PORT", "80"), ("PORT_9000", "81"), ("PORT_1", "mine"), ("GREETING", "hello"))
+        instance = await engine.start(launch(made_of=template(env=env)))
+        assert [note.split()[1] for note in instance.notes] == ["PORT", "PORT_9000"]
+
+    # --- ends ---
+
+    async def test_one_that_ends_by_itself_is_heard_of_and_its_exit_code_known(self, rig: Rig) -> None:
+        heard: list[str] = []
+        rig.engine.on_exit(heard.append)
+        before = await rig.engine.start(launch())
+        code = await rig.end("r1")
+        instance = await exited(rig.engine)
+        assert (instance.exit_code, heard) == (code, ["r1"])
+        assert instance.exited_at is not None
+        assert instance.exited_at >= before.started_at
+        assert replace(instance, exited_at=None, exit_code=None) == before
+
+    async def test_when_a_listener_hears_of_an_end_it_is_known(self, rig: Rig) -> None:
+        heard: list[asyncio.Task[Instance]] = []
+        async with asyncio.TaskGroup() as group:
+            rig.engine.on_exit(lambda replica_id: heard.append(group.create_task(found(rig.engine))))
+            await rig.engine.start(launch())
+            await rig.end("r1")
+            await until(lambda: heard)
+        assert not heard[0].result().running
+
+    async def test_every_listener_hears(self, rig: Rig) -> None:
+        first: list[str] = []
+        second: list[str] = []
+        rig.engine.on_exit(first.append)
+        rig.engine.on_exit(second.append)
+        await rig.engine.start(launch())
+        await rig.end("r1")
+        await until(lambda: (first, second) == (["r1"], ["r1"]))
+
+    # --- commands in replicas ---
+
+    async def test_a_command_answers_with_its_code_and_output(self, rig: Rig) -> None:
+        await rig.engine.start(launch())
+        result = await rig.engine.execute("r1", rig.command("sick", code=3), timeout=30)
+        assert (result.code, result.output) == (3, "sick")
+
+    async def test_a_command_that_takes_too_long_has_no_code(self, rig: Rig) -> None:
+        await rig.engine.start(launch())
+        result = await rig.engine.execute("r1", rig.command("", seconds=600), timeout=0.2)
+        assert result.code is None
+
+    async def test_of_a_commands_output_10_kib_are_kept(self, rig: Rig) -> None:
+        await rig.engine.start(launch())
+        result = await rig.engine.execute("r1", rig.command("x" * 20_000), timeout=30)
+        assert (result.code, len(result.output)) == (0, 10_240)
+
+    async def test_a_command_that_cannot_be_begun_is_refused(self, rig: Rig) -> None:
+        await rig.engine.start(launch())
+        with pytest.raises(EngineError, match=f"cannot run {rig.missing()}"):
+            await rig.engine.execute("r1", [rig.missing()], timeout=30)
+
+    async def test_a_command_in_a_replica_that_has_ended_is_refused(self, rig: Rig) -> None:
+        await rig.engine.start(launch())
+        await rig.end("r1")
+        await exited(rig.engine)
+        with pytest.raises(EngineError, match="does not run"):
+            await rig.engine.execute("r1", ["true"], timeout=30)
+
+    # --- logs ---
+
+    async def test_lines_come_in_order_and_after_the_last_one_seen(self, rig: Rig) -> None:
+        await rig.engine.start(launch(made_of=template(QUIET)))
+        await rig.say("r1", "one", "", "three")
+        assert await texts(rig.engine) == ["one", "", "three"]
+        first, second, _ = await rig.engine.log_lines("r1")
+        assert await texts(rig.engine, after=(1, first.position)) == ["", "three"]
+        assert await texts(rig.engine, after=(1, second.position)) == ["three"]
+
+    async def test_lines_go_on_over_attempts(self, rig: Rig) -> None:
+        for attempt in (1, 2):
+            await rig.engine.start(launch(attempt=attempt, made_of=template(QUIET)))
+            await rig.say("r1", f"of {attempt}", "last")
+            await rig.engine.stop("r1", grace=10)
+        lines = await rig.engine.log_lines("r1")
+        assert [(line.attempt, line.text) for line in lines] == [
+            (1, "of 1"),
+            (1, "last"),
+            (2, "of 2"),
+            (2, "last"),
+        ]
+        assert await texts(rig.engine, after=(1, lines[0].position)) == ["last", "of 2", "last"]
+        assert await texts(rig.engine, after=(2, lines[2].position)) == ["last"]
+
+    async def test_a_thousand_lines_come_at_once(self, rig: Rig) -> None:
+        await rig.engine.start(launch(made_of=template(QUIET)))
+        await rig.say("r1", *(str(number) for number in range(1500)))
+        lines = await rig.engine.log_lines("r1")
+        assert (len(lines), lines[-1].text) == (1000, "999")
+        assert len(await texts(rig.engine, after=(1, lines[-1].position))) == 500
+
+    async def test_a_line_knows_when_it_was_written(self, rig: Rig) -> None:
+        instance = await rig.engine.start(launch(made_of=template(QUIET)))
+        await rig.say("r1", "now")
+        (line,) = await rig.engine.log_lines("r1")
+        assert instance.started_at <= line.at <= instance.started_at + 30

@@ -1,30 +1,101 @@
 """Every Engine passes the one suite."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import os
+import shlex
+import signal
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from hale.clock import Clock
+from hale.errors import EngineError, EngineUnavailableError
 from hale.local.engines.process import ProcessEngine
 from hale.memory.engine import MemoryEngine
-from hale.ports import Engine
-from tests.conformance.engine import EngineSuite
+from hale.ports import Engine, ExecResult
+from tests.conformance.engine import EngineSuite, found, launch
+
+
+class MemoryRig:
+    def __init__(self) -> None:
+        self.engine = MemoryEngine(Clock.start())
+        self.engine.refusals[self.missing()] = "not found"
+        self.engine.execution = self._execute
+
+    async def end(self, replica_id: str) -> int:
+        self.engine.exit(replica_id, 5)
+        return 5
+
+    async def say(self, replica_id: str, *lines: str) -> None:
+        for line in lines:
+            self.engine.write(replica_id, line)
+
+    def command(self, output: str, *, code: int = 0, seconds: float = 0) -> Sequence[str]:
+        return [output, str(code), str(seconds)]
+
+    def missing(self) -> str:
+        return "no-such-command"
+
+    async def _execute(self, replica_id: str, command: Sequence[str]) -> ExecResult:
+        if command[0] == self.missing():
+            raise EngineError(f"cannot run {command[0]}: not found")
+        output, code, seconds = command
+        await asyncio.sleep(float(seconds))
+        return ExecResult(int(code), output)
 
 
 class TestMemoryEngine(EngineSuite):
     @pytest.fixture
-    async def engine(self) -> Engine:
-        return MemoryEngine(Clock.start())
+    async def rig(self) -> MemoryRig:
+        return MemoryRig()
+
+    async def test_a_stubborn_replica_takes_its_whole_grace(self) -> None:
+        engine, loop = MemoryEngine(Clock.start()), asyncio.get_running_loop()
+        await engine.start(launch())
+        engine.stubborn.add("r1")
+        await engine.stop("r1", grace=30)
+        assert (loop.time(), (await found(engine)).exit_code) == (30, -9)
+
+    async def test_an_engine_that_does_not_answer_says_so(self) -> None:
+        engine = MemoryEngine(Clock.start())
+        engine.failure = "cannot reach it"
+        with pytest.raises(EngineUnavailableError, match="cannot reach it"):
+            await engine.instances()
+
+
+def _append(pid: int | None, text: str) -> None:
+    """To the very file that the process writes to."""
+    with Path(f"/proc/{pid}/fd/1").open("a") as file:
+        file.write(text)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRig:
+    engine: Engine
+
+    async def end(self, replica_id: str) -> int:
+        os.kill((await found(self.engine, replica_id)).pid or 0, signal.SIGKILL)
+        return -signal.SIGKILL
+
+    async def say(self, replica_id: str, *lines: str) -> None:
+        _append((await found(self.engine, replica_id)).pid, "".join(f"{line}\n" for line in lines))
+
+    def command(self, output: str, *, code: int = 0, seconds: float = 0) -> Sequence[str]:
+        return ["sh", "-c", f"printf %s {shlex.quote(output)}; sleep {seconds}; exit {code}"]
+
+    def missing(self) -> str:
+        return "no-such-command"
 
 
 @pytest.mark.real_time
 class TestProcessEngine(EngineSuite):
     @pytest.fixture
-    async def engine(self, tmp_path: Path) -> AsyncIterator[Engine]:
+    async def rig(self, tmp_path: Path) -> AsyncIterator[ProcessRig]:
         async with ProcessEngine(tmp_path / "replicas", Clock.start(), ignore_images=False) as engine:
             try:
-                yield engine
+                yield ProcessRig(engine)
             finally:
                 for instance in await engine.instances():
                     await engine.stop(instance.replica_id, grace=0)

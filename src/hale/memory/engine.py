@@ -1,15 +1,18 @@
 """MemoryEngine: replicas that do as a test says."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hale.clock import Clock
 from hale.core.deployment import Template
-from hale.errors import EngineError
+from hale.errors import EngineError, EngineUnavailableError
 from hale.ports import ExecResult, Instance, Launch, LogLine
 
-Execution = Callable[[str, Sequence[str]], ExecResult]
+Execution = Callable[[str, Sequence[str]], ExecResult | Awaitable[ExecResult]]
+
+_OUTPUT = 10 << 10
+_LINES = 1000
 
 
 @dataclass(slots=True)
@@ -22,7 +25,8 @@ class MemoryEngine:
     """Starts nothing. `exit` and `write` stand for what a replica does, `refusals` for what can't be started.
 
     A replica told to stop ends with SIGTERM at once, or after its whole grace if it is among the `stubborn`.
-    `launches` has every attempt that was started, in order.
+    `launches` has every attempt that was started, in order. `execution` answers for commands in replicas; it
+    may wait, and may raise EngineError. With a reason in `failure` the engine does not answer at all.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -31,6 +35,7 @@ class MemoryEngine:
         self._listeners: list[Callable[[str], None]] = []
         self._port = 20000
         self.refusals: dict[str, str] = {}
+        self.failure = ""
         self.stubborn: set[str] = set()
         self.launches: list[Launch] = []
         self.execution: Execution = lambda replica_id, command: ExecResult(0, "")
@@ -58,18 +63,30 @@ class MemoryEngine:
         return "" if template.command else "command: there is nothing to run"
 
     async def start(self, launch: Launch) -> Instance:
+        self._answer()
         held = self._held.get(launch.replica_id)
         if held is not None and held.instance.attempt == launch.attempt:
             return held.instance
-        refusal = self.refusals.get(launch.template.command[0]) if launch.template.command else "no command"
+        if held is not None and held.instance.running:
+            self.exit(launch.replica_id, -9)
+        refusal = self.unable(launch.template) or self.refusals.get(launch.template.command[0])
         if refusal:
-            raise EngineError(refusal)
+            raise EngineError(f"cannot start replica {launch.replica_id}: {refusal}")
         self.launches.append(launch)
         instance = Instance(
-            launch.replica_id, launch.attempt, self._clock.now(), "127.0.0.1", self._ports(launch.template)
+            launch.replica_id,
+            launch.attempt,
+            self._clock.now(),
+            ports=self._ports(launch.template),
+            pid=len(self.launches),
+            notes=_notes(launch.template),
         )
         self._held[launch.replica_id] = _Held(instance, held.lines if held else [])
         return instance
+
+    def _answer(self) -> None:
+        if self.failure:
+            raise EngineUnavailableError(self.failure)
 
     def _ports(self, template: Template) -> Mapping[int, int]:
         first = self._port
@@ -77,6 +94,7 @@ class MemoryEngine:
         return dict(zip(template.ports, range(first, self._port), strict=True))
 
     async def stop(self, replica_id: str, *, grace: float) -> None:
+        self._answer()
         held = self._held.get(replica_id)
         if held is None or not held.instance.running:
             return
@@ -86,9 +104,11 @@ class MemoryEngine:
             self.exit(replica_id, -9 if replica_id in self.stubborn else -15)
 
     async def instances(self) -> Sequence[Instance]:
+        self._answer()
         return [held.instance for held in self._held.values()]
 
     async def remove(self, replica_id: str) -> None:
+        self._answer()
         held = self._held.get(replica_id)
         if held is not None and held.instance.running:
             raise EngineError(f"cannot remove replica {replica_id}: it runs", hint="stop it first")
@@ -98,12 +118,24 @@ class MemoryEngine:
         self._listeners.append(listener)
 
     async def execute(self, replica_id: str, command: Sequence[str], *, timeout: float) -> ExecResult:
+        self._answer()
         held = self._held.get(replica_id)
         if held is None or not held.instance.running:
             raise EngineError(f"cannot run {command[0]} in replica {replica_id}: it does not run")
-        return self.execution(replica_id, command)
+        try:
+            async with asyncio.timeout(timeout):
+                answer = self.execution(replica_id, command)
+                result = answer if isinstance(answer, ExecResult) else await answer
+        except TimeoutError:
+            return ExecResult(None, "")
+        return replace(result, output=result.output.encode()[:_OUTPUT].decode(errors="replace"))
 
     async def log_lines(self, replica_id: str, *, after: tuple[int, int] = (0, -1)) -> Sequence[LogLine]:
         held = self._held.get(replica_id)
         lines = held.lines if held else []
-        return [line for line in lines if (line.attempt, line.position) > after][:1000]
+        return [line for line in lines if (line.attempt, line.position) > after][:_LINES]
+
+
+def _notes(template: Template) -> tuple[str, ...]:
+    own = {"HOST", "PORT"} | {f"PORT_{port}" for port in template.ports}
+    return tuple(f"env: {name} is set by hale" for name, _ in template.env if name in own)
