@@ -267,6 +267,26 @@ def test_an_exit_of_the_attempt_before_is_not_this_ones() -> None:
     assert life.see(5.0, exited(1.0, 1)) == []
 
 
+def test_a_clock_that_was_set_back_does_not_make_a_back_off_longer() -> None:
+    """The store has an instant of before; the longest wait of this template is 300 s."""
+    for due_at, phase in ((400.0, Phase.BACKOFF), (402.0, Phase.PENDING), (100_000.0, Phase.PENDING)):
+        life = Life(begin=replica(Phase.BACKOFF, due_at=due_at))
+        life.see(100.0, Facts())
+        assert life.phase is phase
+
+
+def test_a_run_of_another_attempt_is_not_this_one() -> None:
+    life = Life(begin=replica(Phase.READY, attempt=2, restarts=1))
+    assert life.see(50.0, running(1))[0] == "exited"
+    assert life.replica.cause[0].message == "gone without a trace"
+
+
+def test_a_first_start_has_no_cause() -> None:
+    life = Life()
+    life.see(1.0, running())
+    assert life.replica.cause == ()
+
+
 def test_each_attempt_begins_clean() -> None:
     life = Life(begin=replica(Phase.READY))
     life.see(31.0, exited(30.0, 1))

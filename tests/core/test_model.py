@@ -153,9 +153,9 @@ class Deployments(RuleBasedStateMachine):
             self._settle_at_once(found)
 
     def _check(self, name: str, kind: ProbeKind, letters: str) -> Replica | None:
-        """As the prober does: of the present attempt, while it is being watched."""
+        """As the prober does: of the present attempt, startup until it passed, the others from then on."""
         for one in self.replicas:
-            watched = one.phase in (Phase.STARTING, Phase.UNREADY, Phase.READY)
+            watched = one.phase in ((Phase.STARTING,) if kind is STARTUP else (Phase.UNREADY, Phase.READY))
             asked = self.templates[one.template].probes.get(kind)
             if one.id == name and watched and asked and self.engine.runs[name].attempt == one.attempt:
                 known = self.health.setdefault((name, one.attempt), {})

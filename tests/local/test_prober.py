@@ -7,6 +7,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 
@@ -145,6 +146,15 @@ async def test_the_first_check_comes_at_the_initial_delay_and_its_failure_does_n
     assert (world.verdict(STARTUP), world.findings[0].after.streak) == (Verdict.UNKNOWN, 0)
     await asyncio.sleep(0.2)
     assert world.turns() == [(15.0, "startup failing")]
+
+
+async def test_a_clock_that_was_set_back_puts_off_no_check_for_longer_than_its_delay() -> None:
+    world = World()
+    asked = probe(LIVENESS, delay=5.0)
+    world.watch(asked, health={LIVENESS: after(asked, "+")}, started_at=86_400.0)
+    await asyncio.sleep(15.1)
+    assert world.looks(LIVENESS) == [5.0]
+    assert world.ticks(LIVENESS) == [15.0]
 
 
 async def test_row_8_a_delay_that_is_over_is_not_waited_for() -> None:
@@ -543,7 +553,7 @@ async def test_2000_probes_have_every_tick_served_once() -> None:
     world.findings = Last()
     starts = {f"r{n}": n % 1000 / 1000 for n in range(2000)}
     for name, start in starts.items():
-        world.watch(probe(READINESS, period=1.0), id=name, started_at=world.epoch + start)
+        world.loop.call_at(start, partial(world.watch, probe(READINESS, period=1.0), id=name))
     await asyncio.sleep(60.9995)
     served: dict[str, list[float]] = {name: [] for name in starts}
     for name, _, at, eager in world.begun:

@@ -74,7 +74,7 @@ def _step(replica: Replica, template: Template, facts: Facts, now: float) -> Ste
         case Phase.PENDING:
             return _pending(replica, template, facts, now)
         case Phase.BACKOFF:
-            return _due(replica, now)
+            return _due(replica, template, now)
         case Phase.STOPPED:
             return None
         case _:
@@ -115,8 +115,10 @@ def _pending(replica: Replica, template: Template, facts: Facts, now: float) -> 
     return None
 
 
-def _due(replica: Replica, now: float) -> Step | None:
-    if replica.due_at is not None and now < replica.due_at:
+def _due(replica: Replica, template: Template, now: float) -> Step | None:
+    wait = 0.0 if replica.due_at is None else replica.due_at - now
+    # A wait longer than the longest means that the clock was set back since; a second is for rounding.
+    if 0.0 < wait <= template.backoff.maximum + 1.0:
         return None
     replica = replace(
         advance(replica, Trigger.DUE, now),

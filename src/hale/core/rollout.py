@@ -27,7 +27,8 @@ def plan_rollout(staying: Sequence[Replica], template: str, wanted: int, strateg
     if wanted == 0:
         return Rollout(replaced=tuple(old), surplus=tuple(current))
     surplus = _least_useful(current)[: max(0, len(current) - wanted)]
-    current = [replica for replica in current if replica not in surplus]
+    gone = {replica.id for replica in surplus}
+    current = [replica for replica in current if replica.id not in gone]
     room = wanted + _surge(strategy, wanted) - len(current) - len(old)
     add = max(0, min(wanted - len(current), room))
     return Rollout(add, tuple(_replaced(current, old, wanted, strategy)), tuple(surplus))

@@ -109,7 +109,9 @@ class Prober:
         if known is not None and known.attempt == replica.attempt:
             return
         self.forget(replica.id)
-        started_at = replica.started_at if replica.started_at is not None else self._clock.now()
+        # A start in the future was before the clock was set back: delays count from now at the latest.
+        now = self._clock.now()
+        started_at = min(replica.started_at if replica.started_at is not None else now, now)
         watched = _Watched(
             replica.id, replica.attempt, started_at, target, template, replica.first_ready_at is not None
         )
