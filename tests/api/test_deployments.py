@@ -355,6 +355,12 @@ async def test_pages_follow_each_other_to_the_last(api: Api, order: str) -> None
     assert "nextPage" not in page
 
 
+async def test_pspace_finds_nextpage_in_the_last_page_too(api: Api) -> None:
+    await api.apply("web")
+    answer = await api.client.get("/v1/deployments", headers={"x-client": "paperspace-cli"})
+    assert (answer.json()["hasMore"], answer.json()["nextPage"]) == (False, None)
+
+
 async def test_a_page_goes_on_when_the_deployment_at_its_end_is_deleted(api: Api) -> None:
     await three(api)
     page = await api.get("/v1/deployments", limit=1)

@@ -102,6 +102,20 @@ async def test_errors_of_the_framework_have_the_one_shape(
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/deployments", "GET, POST"),
+        ("PUT", "/v1/deployments/some", "DELETE, GET, PATCH"),
+        ("OPTIONS", "/v1/projects/default", "DELETE, GET, PUT"),
+        ("GET", "/v1/down", "POST"),
+    ],
+)
+async def test_a_wrong_method_is_told_every_right_one(api: Api, method: str, path: str, allowed: str) -> None:
+    answer = await api.client.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"{", b"{'a': 1}", b"\xff\xfe", b"[" * 100_000,

@@ -69,3 +69,9 @@ async def test_nobody_is_billed_and_this_machine_is_available(api: Api) -> None:
     }
     query = {"machineType": "C4", "region": "ny2"}
     assert await api.get("/v1/machine-availability", **query) == {"available": True}
+
+
+async def test_a_project_looks_the_same_in_a_page_and_alone(api: Api) -> None:
+    page = await api.get("/v1/projects")
+    assert page["items"] == [await api.get("/v1/projects/default")]
+    assert page["items"][0]["repoName"] is None

@@ -39,9 +39,10 @@ def create_app(
         strict_content_type=False,
     )
     app.state.context = Context(store, platform, settings, clock, down)
-    errors.install(app)
-    for resource in (server, events, deployments, projects):
-        app.include_router(resource.router, prefix="/v1")
+    routers = [resource.router for resource in (server, events, deployments, projects)]
+    errors.install(app, {"/v1": [route for router in routers for route in router.routes]})
+    for router in routers:
+        app.include_router(router, prefix="/v1")
     return app
 
 

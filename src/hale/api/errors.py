@@ -4,12 +4,15 @@ Gradient's own clients parse it strictly: another key, or a code that is not in 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from hale.errors import HaleError, RefusedError
 from hale.spec.problems import SpecError
@@ -63,10 +66,10 @@ def error_response(
     return JSONResponse(body, status_code=CODES[code], headers=headers)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of ours and of the framework in the one shape."""
+def install(app: FastAPI, routes: Mapping[str, Sequence[BaseRoute]]) -> None:
+    """Answer every error of ours and of the framework in the one shape; `routes` are the app's, by prefix."""
     app.add_exception_handler(HaleError, _ours)
-    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HTTPException, partial(_http, routes))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -80,7 +83,9 @@ async def _ours(_: Request, error: Exception) -> JSONResponse:
     return error_response(error.code, message, issues=issues)
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def _http(
+    routes: Mapping[str, Sequence[BaseRoute]], request: Request, error: Exception
+) -> JSONResponse:
     """404, 405, 413: what Starlette itself says no to."""
     assert isinstance(error, HTTPException)  # noqa: S101  by registration
     code = _CODE_OF_STATUS.get(error.status_code, "BAD_REQUEST")
@@ -88,7 +93,20 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         "NOT_FOUND": f"cannot find {request.url.path}: the API has no such path",
         "METHOD_NOT_SUPPORTED": f"cannot {request.method} {request.url.path}: it has no such method",
     }.get(code, error.detail)
-    return error_response(code, message, headers=error.headers)
+    headers = dict(error.headers or {})
+    if code == "METHOD_NOT_SUPPORTED":
+        headers["Allow"] = ", ".join(_methods(routes, request.url.path))
+    return error_response(code, message, headers=headers)
+
+
+def _methods(routes: Mapping[str, Sequence[BaseRoute]], path: str) -> Sequence[str]:
+    """What can be done with the path. Starlette would name the methods of one of its routes only."""
+    found: set[str] = set()
+    for prefix, every in routes.items():
+        for route in every:
+            if isinstance(route, APIRoute) and route.path_regex.match(path.removeprefix(prefix)):
+                found |= route.methods or set()
+    return sorted(found)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -33,7 +33,8 @@ async def log_page(
     merged = list(heapq.merge(*lines, key=_moment, reverse=paging.descending))
     shown = merged[: paging.limit]
     items = [views.log_item(line, deployment.id) for line in shown]
-    return page(items, _cursor(places, shown, replicas) if len(merged) > len(shown) else None)
+    following = _cursor(places, shown, replicas) if len(merged) > len(shown) else None
+    return page(items, following, paging)
 
 
 async def _replica_ids(context: Context, deployment: Deployment, instance_id: str | None) -> Sequence[str]:

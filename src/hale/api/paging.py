@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Generic, Literal, TypeVar
 
-from fastapi import Depends, Query
+from fastapi import Depends, Header, Query
 
 from hale.api.models import Answer
 from hale.errors import RefusedError
 
 LIMIT = 120
+_PSPACE = "paperspace-cli"
 
 T = TypeVar("T")
 Key = tuple[float, str]
@@ -34,6 +35,7 @@ class Paging:
     after: str | None
     limit: int
     descending: bool
+    ends_with_null: bool = False
 
 
 def _paging(
@@ -41,8 +43,9 @@ def _paging(
     limit: Annotated[int, Query(ge=1, le=LIMIT)] = LIMIT,
     order_by: Annotated[Literal["dtCreated"], Query(alias="orderBy")] = "dtCreated",
     order: Literal["asc", "desc"] = "desc",
+    client: Annotated[str, Header(alias="x-client", include_in_schema=False)] = "",
 ) -> Paging:
-    return Paging(after or None, limit, order == "desc")
+    return Paging(after or None, limit, order == "desc", ends_with_null=client == _PSPACE)
 
 
 InPages = Annotated[Paging, Depends(_paging)]
@@ -59,11 +62,14 @@ def part_of(items: Sequence[T], paging: Paging, key: Callable[[T], Key]) -> tupl
     return found, _cursor(key(found[-1])) if more else None
 
 
-def page(items: list[T], following: str | None) -> Page[T]:
-    """A page without `nextPage` when there is none: Gradient's schema has no null there."""
-    if following is None:
+def page(items: list[T], following: str | None, paging: Paging) -> Page[T]:
+    """A page without `nextPage` when there is none: Gradient's schema has no null there.
+
+    `pspace` shows the fields it is asked for (`-F`) only of a page that has the key.
+    """
+    if following is None and not paging.ends_with_null:
         return Page(items=items, has_more=False)
-    return Page(items=items, has_more=True, next_page=following)
+    return Page(items=items, has_more=following is not None, next_page=following)
 
 
 def bad_cursor(after: str) -> RefusedError:

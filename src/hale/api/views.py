@@ -38,7 +38,13 @@ def when(at: float | None) -> str | None:
 
 def project(value: Project, *, deleted_at: float | None = None) -> models.Project:
     return models.Project(
-        id=value.id, name=value.name, dt_created=iso(value.created_at), dt_deleted=when(deleted_at)
+        id=value.id,
+        name=value.name,
+        dt_created=iso(value.created_at),
+        dt_deleted=when(deleted_at),
+        repo_node_id=None,  # pages show what is set
+        repo_name=None,
+        repo_url=None,
     )
 
 

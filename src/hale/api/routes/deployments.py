@@ -109,7 +109,7 @@ async def history(context: InContext, deployment_id: str, paging: InPages) -> Pa
     """Every spec that was applied."""
     deployment = await deployments.find(context, deployment_id)
     found, following = part_of(await context.store.revisions(deployment.id), paging, _age_of_revision)
-    return page([views.historic_spec(revision) for revision in found], following)
+    return page([views.historic_spec(revision) for revision in found], following, paging)
 
 
 @router.get("/{deployment_id}/revisions", response_model_exclude_unset=True)
@@ -118,7 +118,7 @@ async def revisions(context: InContext, deployment_id: str, paging: InPages) -> 
     deployment = await deployments.find(context, deployment_id)
     every = await context.store.revisions(deployment.id)
     found, following = part_of(every, paging, _age_of_revision)
-    return page([views.revision(each, current=each is every[0]) for each in found], following)
+    return page([views.revision(each, current=each is every[0]) for each in found], following, paging)
 
 
 @router.get("/{deployment_id}/logs", response_model_exclude_unset=True)
@@ -154,7 +154,7 @@ async def deployments_page(
     for deployment in found:
         with suppress(NotFoundError):  # gone since the list was made
             shown.append(await _shown(context, deployment))
-    return page(shown, following)
+    return page(shown, following, paging)
 
 
 async def _shown(context: Context, deployment: Deployment) -> models.Deployment:

@@ -62,7 +62,7 @@ async def _event_page(context: Context, deployment_id: str | None, paging: Pagin
     )
     shown = found[: paging.limit]
     following = str(shown[-1].id) if len(found) > len(shown) else None
-    return page([views.event(event) for event in shown], following)
+    return page([views.event(event) for event in shown], following, paging)
 
 
 def _event_id(text: str | None) -> int | None:

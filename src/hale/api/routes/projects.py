@@ -20,7 +20,7 @@ async def create(context: InContext, body: models.NewProject) -> models.Project:
 @router.get("", response_model_exclude_unset=True)
 async def index(context: InContext, paging: InPages) -> Page[models.Project]:
     found, following = part_of(await projects.every(context), paging, _age)
-    return page([views.project(project) for project in found], following)
+    return page([views.project(project) for project in found], following, paging)
 
 
 @router.get("/{project_id}")
