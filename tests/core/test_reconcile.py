@@ -10,7 +10,7 @@ from hale.core.deployment import Desired, Share, Strategy
 from hale.core.lifecycle import Facts, Run
 from hale.core.reconcile import KEPT, Drain, Forget, Launch, Marks, Observed, Plan, Stop, reconcile
 from hale.core.replica import Phase, Replica
-from tests.core.given import READINESS, after, desired, exited, probe, replica, running, template
+from tests.core.given import LIVENESS, READINESS, after, desired, exited, probe, replica, running, template
 
 OLD, NEW = template("old", grace=20.0), template("new")
 GOOD = running(readiness=after(probe(READINESS), "+"))
@@ -271,6 +271,22 @@ def test_what_still_runs_is_not_forgotten() -> None:
     ended = [replica(Phase.STOPPED, id=f"r{n}", finished_at=float(n)) for n in range(KEPT + 1)]
     plan = turn(desired(0), ended, {"r0": running()})
     assert done(plan) == ["stop r0"]
+
+
+def test_row_53_only_the_replica_that_fails_its_check_is_restarted() -> None:
+    dead = running(liveness=after(probe(LIVENESS), "---"), readiness=after(probe(READINESS), "+"))
+    wanted = desired(3, template("new", probe(READINESS), probe(LIVENESS)))
+    plan = turn(wanted, [ready("a"), ready("b"), ready("c")], {"a": GOOD, "b": dead, "c": GOOD})
+    assert [r.phase for r in plan.replicas] == [Phase.READY, Phase.DRAINING, Phase.READY]
+    assert (done(plan), len(plan.replicas)) == (["drain b"], 3)
+
+
+def test_row_60_another_revision_begins_its_back_off_anew() -> None:
+    crashing = replica(Phase.BACKOFF, id="a", template="old", failures=7, restarts=7, attempt=8, due_at=400.0)
+    plan = turn(desired(1, NEW, revision=2), [crashing])
+    created = plan.replicas[-1]
+    assert (created.id, created.failures, created.restarts) == ("n1", 0, 0)
+    assert done(plan) == ["launch n1"]
 
 
 def test_a_launch_of_the_next_attempt_follows_the_exit_at_once() -> None:

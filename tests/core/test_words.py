@@ -57,6 +57,12 @@ def test_a_longer_duration_never_reads_shorter(one: float, other: float) -> None
             '503 in 4 ms: "Readiness check failed."',
             id="an answer with words",
         ),
+        pytest.param(
+            ProbeResult(0, False, 0.004, 503, '"Readiness check failed."'),
+            '503 in 4 ms: "Readiness check failed."',
+            id="an answer that is a JSON string",
+        ),
+        pytest.param(ProbeResult(0, True, 0.004, 200, '""'), "200 in 4 ms", id="an empty JSON string"),
         pytest.param(ProbeResult(0, True, 1.25, 204), "204 in 1.2 s", id="an answer without"),
         pytest.param(ProbeResult(0, True, 0.001, 200, " \r\n "), "200 in 1 ms", id="an answer of blanks"),
         pytest.param(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hale.clock import Clock
 from hale.core.deployment import Template
@@ -19,7 +21,8 @@ from hale.core.replica import Phase, Replica
 from hale.core.schedule import spread
 from hale.local.checks import Target
 from hale.local.prober import Finding, Prober
-from tests.core.given import LIVENESS, READINESS, STARTUP, after, probe, replica, template
+from tests.conftest import AutojumpLoop
+from tests.core.given import LIVENESS, PATIENT, READINESS, STARTUP, after, probe, replica, template
 
 Answer = bool | str
 """What a check finds: good, bad, or the prober's own trouble."""
@@ -277,6 +280,51 @@ async def test_timeouts_longer_than_the_period_still_count_one_by_one() -> None:
     assert world.ticks(LIVENESS) == [10.0, 25.0, 40.0]
     assert [f.after.streak for f in world.findings] == [1, 2, 3]
     assert world.quiet()
+
+
+def expected_ticks(period: float, takes: list[float], until: float) -> list[float]:
+    """One tick kept while a check runs, further ones dropped; written the slow way."""
+    begun, end, owed = [], 0.0, False
+    for due in itertools.takewhile(lambda at: at <= until, (period * n for n in itertools.count(1))):
+        while owed and end <= due:
+            begun.append(end)
+            end, owed = end + takes[len(begun) % len(takes)], False
+        if end > due:
+            owed = True
+        else:
+            begun.append(due)
+            end = due + takes[len(begun) % len(takes)]
+    return [*begun, end] if owed and end <= until else begun
+
+
+@PATIENT
+@given(
+    st.sampled_from([1.0, 1.5, 3.0, 10.0]),
+    st.lists(st.integers(0, 2500).map(lambda n: n / 100 + 0.0037), min_size=1, max_size=8),
+    st.text("+-", min_size=1, max_size=6),
+)
+def test_any_pace_of_answers_has_its_ticks_served_owed_or_dropped(
+    period: float, takes: list[float], answers: str
+) -> None:
+    async def play() -> list[float]:
+        world = World()
+        served = itertools.count(1)
+
+        def answer(_: float) -> bool:
+            # What the next check will take; the first one, which is eager, takes no time.
+            world.takes[READINESS] = takes[next(served) % len(takes)]
+            return answers[len(world.begun) % len(answers)] == "+"
+
+        world.takes = {READINESS: 0.0}
+        world.answers = {READINESS: answer}
+        world.watch(probe(READINESS, period=period, timeout=99.0), eager=False)
+        await asyncio.sleep(20 * period + 0.002)
+        return world.ticks(READINESS)
+
+    with asyncio.Runner(loop_factory=AutojumpLoop) as runner:
+        assert runner.run(play()) == pytest.approx(
+            expected_ticks(period, takes, 20 * period + 0.002), abs=2e-3
+        )
 
 
 async def test_a_loop_that_stood_still_makes_up_for_no_ticks_and_keeps_the_phase() -> None:
