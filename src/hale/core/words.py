@@ -24,6 +24,8 @@ def duration(seconds: float) -> str:
 def outcome(result: ProbeResult) -> str:
     """`503 in 4 ms: "Readiness check failed."`, or why there was no answer."""
     said = result.detail.strip()
+    if len(said) > 1 and said[0] == said[-1] == '"':
+        said = said[1:-1]  # a JSON string has brought its own quotation marks
     if len(said) > _SHOWN:
         said = said[: _SHOWN - 1] + "…"
     if result.status is None:
