@@ -13,7 +13,7 @@ import uvloop
 
 from bench.table import Row, as_json, as_text
 
-PARTS = ("checks",)
+PARTS = ("checks", "lateness")
 
 
 def measure(part: str) -> Sequence[Row]:

@@ -7,13 +7,9 @@ machines are seldom quiet, and each ratio is the median of those of the rounds.
 
 import asyncio
 import gc
-import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -22,6 +18,7 @@ from typing import cast
 import aiohttp
 import uvloop
 
+from bench.native import Programs, answering
 from bench.table import Row, at_most, figure
 from hale.clock import Clock
 from hale.core.probe import Health, HttpAction, Probe, ProbeKind, ProbeResult, record
@@ -33,36 +30,16 @@ AT_A_TIME = 64
 ROUNDS = 5
 
 NO_ENGINE = cast("Engine", None)  # it is asked for exec checks alone
-NATIVE = Path(__file__).with_name("native")
 PROBE = Probe(ProbeKind.READINESS, HttpAction("/readiness/"))
 
 Contender = Callable[[int], Coroutine[None, None, None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Programs:
-    """How to start the server and the bare loop, and what they are written in."""
-
-    answers: list[str]
-    bare: list[str]
-    language: str
-
-    @classmethod
-    def made(cls, folder: Path) -> "Programs":
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if compiler is None:
-            python = [[sys.executable, str(NATIVE / f"{name}.py")] for name in ("answers", "bare")]
-            return cls(*python, language="Python: there is no C compiler")
-        for name in ("answers", "bare"):
-            subprocess.run([compiler, "-O2", "-o", folder / name, NATIVE / f"{name}.c"], check=True)
-        return cls([str(folder / "answers")], [str(folder / "bare")], language="C")
 
 
 def rows() -> list[Row]:
     """CPU time of one check in microseconds, and the two ratios."""
     with TemporaryDirectory() as folder:
         programs = Programs.made(Path(folder))
-        with server(programs) as port:
+        with answering(programs) as (port,):
             one_round(port, programs)
             rounds = [one_round(port, programs) for _ in range(ROUNDS)]
     ours, rival, bare = zip(*rounds, strict=True)
@@ -149,17 +126,3 @@ async def with_aiohttp(port: int) -> None:
     ):
         for _ in range(AT_A_TIME):
             group.create_task(some(session))
-
-
-@contextmanager
-def server(programs: Programs) -> Iterator[int]:
-    """The port of a server that answers every request alike, and ends with its standard input."""
-    process = subprocess.Popen(programs.answers, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield int(process.stdout.readline())
-    finally:
-        process.stdin.close()
-        process.wait(10)
-        process.stdout.close()

@@ -1,10 +1,12 @@
 /* A server that is never the bottleneck: answers every connection's first bytes with one fixed answer
-   and closes. Listens on a free loopback port, prints it, and ends when its standard input does. */
+   and closes. Listens on a free loopback port, or on as many as it is told to, prints them, and ends when its
+   standard input does. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -27,24 +29,35 @@ static void answer(int fd) {
     close(fd);
 }
 
-int main(void) {
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), epoll = epoll_create1(0);
+/* A listening socket on a free port, which is printed; -1 if there is none to be had. */
+static int listening(void) {
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
-    if (bind(listener, (struct sockaddr *)&address, size) || listen(listener, 4096)) return 1;
+    if (bind(listener, (struct sockaddr *)&address, size) || listen(listener, 4096)) return -1;
     getsockname(listener, (struct sockaddr *)&address, &size);
-    printf("%d\n", ntohs(address.sin_port));
-    fflush(stdout);
-    watch(epoll, listener);
+    printf("%d ", ntohs(address.sin_port));
+    return listener;
+}
+
+int main(int count, char **words) {
+    int wanted = count > 1 ? atoi(words[1]) : 1, epoll = epoll_create1(0), last = STDIN_FILENO;
     watch(epoll, STDIN_FILENO);
+    /* Listeners are opened first and in a row: their numbers are those up to the last. */
+    while (wanted--) {
+        if ((last = listening()) < 0) return 1;
+        watch(epoll, last);
+    }
+    putchar('\n');
+    fflush(stdout);
     for (;;) {
         struct epoll_event events[EVENTS];
         int ready = epoll_wait(epoll, events, EVENTS, -1);
         for (int i = 0; i < ready; i++) {
-            int fd = events[i].data.fd;
+            int fd = events[i].data.fd, accepted;
             if (fd == STDIN_FILENO) return 0;
-            if (fd != listener) { answer(fd); continue; }
-            while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) watch(epoll, fd);
+            if (fd > last) { answer(fd); continue; }
+            while ((accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK)) >= 0) watch(epoll, accepted);
         }
     }
 }

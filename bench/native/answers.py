@@ -11,18 +11,22 @@ ANSWER = (
 
 
 def main() -> None:
-    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-    listener.setblocking(False)
-    print(listener.getsockname()[1], flush=True)
-    epoll, connections = select.epoll(), {}
-    epoll.register(listener, select.EPOLLIN)
+    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+    made = [socket.create_server(("127.0.0.1", 0), backlog=4096) for _ in range(wanted)]
+    listeners = {listener.fileno(): listener for listener in made}
+    print(*(listener.getsockname()[1] for listener in made), flush=True)
+    epoll: select.epoll = select.epoll()
+    connections: dict[int, socket.socket] = {}
+    for listener in made:
+        listener.setblocking(False)
+        epoll.register(listener, select.EPOLLIN)
     epoll.register(sys.stdin, select.EPOLLIN)
     while True:
         for fd, _ in epoll.poll():
             if fd == sys.stdin.fileno():
                 return
-            if fd == listener.fileno():
-                accept(listener, epoll, connections)
+            if fd in listeners:
+                accept(listeners[fd], epoll, connections)
             elif (connection := connections.pop(fd, None)) is not None:
                 answer(connection)
 

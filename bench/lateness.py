@@ -1,0 +1,243 @@
+"""How late checks begin when there are many: 2,000 replicas, a readiness check of each every second.
+
+All that a result passes through is real: prober, checker, verdicts, controller, SQLite. Only the replicas
+are not processes but ports of one fast server, and the gateway is a table in memory. The measured process is
+one of its own, with nothing else in it. A check is late by the time from its tick to its request being on the
+wire. Beside it, at the same time, a bare timer of the same event loop in another process tells how late
+anything is on this machine.
+"""
+
+import asyncio
+import gc
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import uvloop
+
+from bench.native import Programs, answering
+from bench.table import Row, at_most, figure
+from bench.usage import memory
+from hale.clock import Clock
+from hale.core.deployment import Deployment, Revision
+from hale.core.probe import Probe, ProbeResult
+from hale.local.checks import Checker, Target
+from hale.local.platform import LocalPlatform
+from hale.memory.balancer import MemoryBalancer
+from hale.memory.engine import MemoryEngine
+from hale.ports import Instance, Launch
+from hale.settings import Address
+from hale.store.sqlite import SqliteStore
+
+DEPLOYMENTS, REPLICAS = 100, 20
+ENDPOINTS = DEPLOYMENTS * REPLICAS
+PERIOD = 1.0
+WARM_UP = 22.0
+"""Seconds until every check has its 20 results, and memory is what it will be."""
+SECONDS = 15.0
+EARLY = 0.002
+TIMER = 0.01
+
+SPEC = {
+    "apiVersion": "v1",
+    "command": ["app"],
+    "resources": {"machineType": "C4", "ports": [8000], "replicas": REPLICAS},
+    "healthChecks": {"readiness": {"path": "/readiness/", "periodSeconds": int(PERIOD)}},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the measured process tells: lateness in ms of each check, its CPU share, its memory in MB."""
+
+    late: list[float]
+    expected: int
+    failed: int
+    cpu: float
+    before: float
+    after: float
+    at_end: float
+
+
+class _Ports(MemoryEngine):
+    """Replicas that are there already, each at a port of the server, started at some moment of a period."""
+
+    def __init__(self, clock: Clock, ports: Iterator[int]) -> None:
+        super().__init__(clock)
+        self._free = ports
+        self._random = random.Random(7)
+
+    async def start(self, launch: Launch) -> Instance:
+        await super().start(launch)
+        held = self._held[launch.replica_id]
+        started_at = held.instance.started_at - self._random.random() * PERIOD
+        held.instance = replace(held.instance, started_at=started_at, ports={8000: next(self._free)})
+        return held.instance
+
+
+class _Watcher:
+    """Stands before the checker, and notes when which replica was asked."""
+
+    def __init__(self, checker: Checker) -> None:
+        self._begin = checker.begin
+        self._numbers: dict[str, int] = {}
+        self.at = array("d")
+        self.who = array("l")
+        self.failed = 0
+
+    def begin(
+        self, probe: Probe, target: Target, report: Callable[[ProbeResult], None], *, eager: bool = False
+    ) -> Callable[[], None]:
+        cancel = self._begin(probe, target, report, eager=eager)
+        self.at.append(time.monotonic())
+        self.who.append(self._numbers.setdefault(target.replica_id, len(self._numbers)))
+        return cancel
+
+    def clear(self) -> None:
+        del self.at[:], self.who[:]
+
+    def late(self, phases: dict[str, float]) -> list[float]:
+        """Milliseconds after the tick of each check; `phases` are moments of ticks."""
+        order = [phases[replica_id] for replica_id in self._numbers]
+        return [_late(at - order[who]) for at, who in zip(self.at, self.who, strict=True)]
+
+
+def _late(seconds: float) -> float:
+    """Milliseconds after the last tick, or before one: the loop's clock counts whole milliseconds."""
+    late = seconds % PERIOD
+    return (late if late < PERIOD - EARLY else late - PERIOD) * 1000
+
+
+async def _measured(ports: Sequence[int], folder: Path) -> Measured:
+    clock = Clock.start()
+    before = memory(os.getpid())
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(SqliteStore.open(folder / "hale.db"))
+        engine, balancer = _Ports(clock, iter(ports)), MemoryBalancer()
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        watcher = _Watcher(await stack.enter_async_context(Checker(clock, engine)))
+        platform = LocalPlatform(
+            store, engine, balancer, watcher.begin, clock, gateway=Address("127.0.0.1", 80), domain="localhost"
+        )
+        for number in range(DEPLOYMENTS):
+            await _apply(store, f"d{number}", clock.now())
+        running = asyncio.Event()
+        task = group.create_task(platform.run(running.set))
+        await running.wait()
+        await _all_ready(balancer)
+        await asyncio.sleep(WARM_UP)
+        gc.collect()
+        watcher.clear()
+        after, cpu, began = memory(os.getpid()), time.process_time(), time.monotonic()
+        await asyncio.sleep(SECONDS)
+        took, cpu = time.monotonic() - began, time.process_time() - cpu
+        checked = len(watcher.at)
+        gc.collect()
+        at_end = memory(os.getpid())
+        # uvloop's clock is the monotonic one, in whole milliseconds; ticks are counted from the start.
+        offset = clock.now() - time.monotonic()
+        phases = {each.replica_id: each.started_at - offset for each in await engine.instances()}
+        late = watcher.late(phases)[:checked]
+        failed = [
+            check
+            for number in range(DEPLOYMENTS)
+            for replica in await platform.observe(f"d{number}")
+            for check in replica.checks.values()
+            if not all(result.ok or result.eager for result in check.results)
+        ]
+        task.cancel()
+    expected = round(ENDPOINTS * took / PERIOD)
+    return Measured(late, expected, len(failed), cpu / took * 100, before, after, at_end)
+
+
+async def _apply(store: SqliteStore, name: str, now: float) -> None:
+    document = json.dumps(SPEC | {"name": name})
+    await store.apply(Deployment(name, "p", name, name, now), Revision(f"{name}-1", name, 1, document, now))
+
+
+async def _all_ready(balancer: MemoryBalancer) -> None:
+    async with asyncio.timeout(60):
+        while sum(len(balancer.ready(f"d{number}")) for number in range(DEPLOYMENTS)) < ENDPOINTS:
+            await asyncio.sleep(0.1)
+
+
+async def _timer(late: list[float]) -> None:
+    """Lateness in milliseconds of a timer with nothing to do, until cancelled."""
+    loop = asyncio.get_running_loop()
+    due = time.monotonic()
+    while True:
+        due += TIMER
+        done = loop.create_future()
+        loop.call_later(max(0.0, due - time.monotonic()), done.set_result, None)
+        await done
+        late.append(max(0.0, time.monotonic() - due) * 1000)
+
+
+async def _watch_timer() -> None:
+    """Runs until its standard input ends; then prints what it found."""
+    late: list[float] = []
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(_timer(late))
+        await asyncio.to_thread(sys.stdin.read)
+        task.cancel()
+    print(json.dumps(late))
+
+
+def rows() -> list[Row]:
+    with TemporaryDirectory() as folder:
+        programs = Programs.made(Path(folder))
+        with answering(programs, ENDPOINTS) as ports:
+            timer = _child("timer")
+            measured = _child("measured", folder)
+            told = json.loads(measured.communicate(json.dumps(ports))[0])
+            bare = json.loads(timer.communicate()[0])
+    found = Measured(**told)
+    late, bare = sorted(found.late), sorted(bare)
+    return [
+        figure("checks", len(late), ""),
+        at_most("checks left out", max(0, found.expected - len(late) - ENDPOINTS // 100), "", 0),
+        at_most("checks that failed", found.failed, "", 0),
+        figure("late, p50", statistics.median(late), "ms"),
+        at_most("late, p99", _at(late, 0.99), "ms", 20),
+        figure("late, max", late[-1], "ms"),
+        figure("a bare timer beside it, p50", statistics.median(bare), "ms"),
+        figure("a bare timer beside it, p99", _at(bare, 0.99), "ms"),
+        figure("a bare timer beside it, max", bare[-1], "ms"),
+        figure("CPU of one core", found.cpu, "%"),
+        figure("CPU time of a check, all told", found.cpu / 100 * SECONDS / len(late) * 1e6, "µs"),
+        figure("memory, without endpoints", found.before, "MB"),
+        figure("memory, with 2,000 of 20 results each", found.after, "MB"),
+        at_most("memory that 30,000 more checks add", found.at_end - found.after, "MB", 2),
+    ]
+
+
+def _at(ordered: Sequence[float], share: float) -> float:
+    return ordered[int(len(ordered) * share)]
+
+
+def _child(*words: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "bench.lateness", *words]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["measured", folder]:
+            found = uvloop.run(_measured(json.loads(sys.stdin.read()), Path(folder)))
+            print(json.dumps({name: getattr(found, name) for name in Measured.__slots__}))
+        case ["timer"]:
+            uvloop.run(_watch_timer())
+
+
+if __name__ == "__main__":
+    main()
