@@ -39,6 +39,7 @@ class Journal:
         self._events: list[Event] = []
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._failing = ""
 
     def changed(self, replica_id: str) -> None:
         self._replicas.add(replica_id)
@@ -76,9 +77,12 @@ class Journal:
                 await self._write_marks()
                 await self._write_events()
             except HaleError as error:
-                log.warning("%s; going on, and trying again", error.message)
+                if error.message != self._failing:
+                    self._failing = error.message
+                    log.warning("%s; going on, and trying again", error.message)
                 self._changed.set()
                 return False
+            self._failing = ""
             return True
 
     async def _write_replicas(self) -> None:

@@ -57,6 +57,7 @@ class _Held:
     session: int = 0
     pidfd: int = -1
     stopping: bool = False
+    log_trouble: str = ""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -106,11 +107,15 @@ class ProcessEngine:
         for task in (self._tending, *self._work):
             if task is not None:
                 task.cancel()
-        await self._tasks.__aexit__(kind, error, trace)
-        for held in self._held.values():
-            self._unwatch(held)
-        self._keeper.close()
-        self._thread.shutdown()
+        try:
+            await self._tasks.__aexit__(kind, error, trace)
+        finally:
+            if not self._promised and not any(held.instance.running for held in self._held.values()):
+                await self.shutdown()  # a keeper of nothing
+            for held in self._held.values():
+                self._unwatch(held)
+            self._keeper.close()
+            self._thread.shutdown()
 
     async def shutdown(self) -> None:
         """End the keeper; for when no replica is left."""
@@ -331,7 +336,7 @@ class ProcessEngine:
             if asyncio.get_running_loop().time() >= deadline:
                 raise EngineError(f"cannot end replica {record.replica_id}: {left} do not end, even by force")
             await asyncio.sleep(_POLL if left else _POLL / 2)
-        await self._in_thread(held.logs.tend, self._clock.now())
+        await self._in_thread(_tend, [held], self._clock.now())
         held.gone.set()
 
     async def remove(self, replica_id: str) -> None:
@@ -381,12 +386,17 @@ class ProcessEngine:
             await self._in_thread(_tend, running, self._clock.now())
 
 
-def _tend(running: Sequence[_Held], now: float) -> None:
-    for held in running:
+def _tend(all_held: Sequence[_Held], now: float) -> None:
+    """Trouble with a log (a full disk) keeps nobody from ending or starting; it is told once."""
+    for held in all_held:
+        trouble = ""
         try:
             held.logs.tend(now)
         except OSError as error:
-            log.warning("log of replica %s: %s", held.record.replica_id, _why(error))
+            trouble = _why(error)
+        if trouble and trouble != held.log_trouble:
+            log.warning("log of replica %s: %s", held.record.replica_id, trouble)
+        held.log_trouble = trouble
 
 
 async def _told(work: Coroutine[None, None, None]) -> None:
