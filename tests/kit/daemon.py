@@ -152,8 +152,8 @@ class Hale:
 
     # --- the command line -------------------------------------------------------------------
 
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "hale.cli.main", *arguments, "--data", str(self.data)]
+    def command(self, name: str, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "hale.cli.main", name, "--data", str(self.data), *arguments]
 
     def cli(self, *arguments: str, within: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Run `hale <arguments>` on this data folder; the answer is never checked here."""
@@ -246,7 +246,9 @@ class Hale:
 
     # --- waiting ----------------------------------------------------------------------------
 
-    def wait(self, condition: Callable[[], T], *, within: float = 60.0, what: str = "") -> T:
+    def wait(
+        self, condition: Callable[[], T], *, within: float = 60.0, what: str | Callable[[], object] = ""
+    ) -> T:
         """The first true answer of the condition."""
         return until(condition, within=within, what=what)
 
