@@ -160,6 +160,10 @@ async def test_one_that_ignores_sigterm_is_killed_after_its_grace(engine: Proces
         pytest.param("sleep 1000 & echo $!", id="in its group"),
         pytest.param("setsid sleep 1000 & sleep 0.1; echo $!", id="in a session of its own"),
         pytest.param("(setsid sh -c 'echo $$$$; exec sleep 1000' &)", id="forked twice"),
+        pytest.param(
+            "(env -i $(command -v setsid) sh -c 'echo $$$$; exec sleep 1000' &)",
+            id="forked twice with nothing in its environment",
+        ),
     ],
 )
 @pytest.mark.parametrize("by_itself", [True, False], ids=["it ends", "it is stopped"])

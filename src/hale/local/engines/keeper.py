@@ -6,7 +6,7 @@ can be killed and come back; if the keeper is killed, replicas go on and their e
 It ends by itself when it has neither a replica nor a daemon.
 
 Requests and answers are JSON, a line each, over a Unix socket in the folder:
-  {"do": "start", "attempt", "argv", "env", "cwd", "record"} -> {"record"} or {"errno", "at"}
+  {"do": "start", "attempt", "argv", "env", "cwd", "limit", "record"} -> {"record"} or {"errno", "at"}
   {"do": "end"}                           -> {}, and it ends once it has no replica left
 The record in the answer is the one that is kept, with `pid`, `ticks` and `keeper`. An attempt is started
 once: asked again, by whomever, the answer is what was recorded.
@@ -16,6 +16,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -181,6 +182,7 @@ def _become(request: dict[str, object], log: int, told: int) -> None:
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.umask(0o022)
+        _mark(request["limit"])
         where = "cwd"
         os.chdir(str(request["cwd"]))
         where = "exec"
@@ -197,6 +199,15 @@ def _become(request: dict[str, object], log: int, told: int) -> None:
         os.write(told, f"{where} {errno.EINVAL}".encode())
     finally:
         os._exit(127)
+
+
+def _mark(number: object) -> None:
+    """See strays.py; where it may not be set there is the variable still."""
+    assert isinstance(number, int)
+    try:
+        resource.setrlimit(resource.RLIMIT_RTTIME, (number, resource.getrlimit(resource.RLIMIT_RTTIME)[1]))
+    except (OSError, ValueError):
+        return
 
 
 def _subreaper() -> None:

@@ -199,6 +199,7 @@ class ProcessEngine:
                 "argv": list(around.argv),
                 "env": dict(around.env),
                 "cwd": cwd,
+                "limit": strays.limit(str(folder)),
                 "record": record.written(),
             }
         )
