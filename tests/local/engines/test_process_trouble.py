@@ -1,6 +1,7 @@
 """What may go wrong around processes: broken-off calls, keepers that come and go, pids that are another's."""
 
 import asyncio
+import contextlib
 import json
 import os
 import resource
@@ -191,6 +192,30 @@ async def test_what_cannot_be_recorded_is_not_started(engine: ProcessEngine, tmp
     resource.prlimit(kept_by, resource.RLIMIT_FSIZE, limits)
     await until(lambda: len(running_in(tmp_path / "replicas")) == 1)
     assert (await run(engine, "sleep", "1000")).running
+
+
+async def test_on_a_full_disk_exit_codes_are_known_all_the_same(small: Path) -> None:
+    async with made(small) as engine:
+        pid = (await run(engine, "sh", "-c", "trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done")).pid
+        await until_said(engine, "up")
+        with (small / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        with pytest.raises(EngineError, match="no space left on device"):
+            await run(engine, "sleep", "1000", replica_id="r2")
+        os.kill(pid or 0, signal.SIGTERM)
+        assert (await exited(engine)).exit_code == 7
+        await cleared(engine)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, which can be filled."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 async def test_a_data_folder_may_have_any_length(tmp_path: Path) -> None:

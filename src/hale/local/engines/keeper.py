@@ -30,6 +30,7 @@ LAUNCH, EXIT, LOG = "launch.json", "exit.json", "log"
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LINGER = 3.0
+_EXIT_SIZE = 64
 
 
 def ticks_of(pid: int) -> int:
@@ -48,6 +49,25 @@ def write(path: str, value: object) -> None:
     finally:
         os.close(descriptor)
     os.rename(part, path)
+
+
+def reserve(path: str) -> None:
+    """Take the room on the disk that the end of an attempt will need, whatever fills it meanwhile."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, b"null".ljust(_EXIT_SIZE))
+    finally:
+        os.close(descriptor)
+
+
+def fill_in(path: str, value: object) -> None:
+    """In place: it is short enough to be written in one go."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, json.dumps(value).encode().ljust(_EXIT_SIZE))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read(path: str) -> object:
@@ -124,6 +144,7 @@ class Keeper:
 
     def _start(self, attempt: str, request: dict[str, object]) -> dict[str, object]:
         try:
+            reserve(f"{attempt}/{EXIT}")
             log = os.open(f"{attempt}/{LOG}", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             return {"errno": error.errno, "at": "log"}
@@ -166,7 +187,7 @@ class Keeper:
             if attempt is None:
                 continue
             try:
-                write(f"{attempt}/{EXIT}", {"code": os.waitstatus_to_exitcode(status), "at": time.time()})
+                fill_in(f"{attempt}/{EXIT}", {"code": os.waitstatus_to_exitcode(status), "at": time.time()})
             except OSError as error:
                 print(f"cannot write how {attempt} ended: {error}", file=sys.stderr, flush=True)
 
