@@ -130,9 +130,16 @@ async def test_a_body_that_is_not_json_is_a_parse_error(api: Api, body: bytes) -
     assert len(refusal.message) < 300
 
 
-async def test_json_is_understood_without_a_content_type(api: Api) -> None:
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "text/plain", "nonsense"])
+async def test_json_is_understood_whatever_it_is_called(api: Api, kind: str | None) -> None:
     body = json.dumps({"projectId": "default", "config": spec()})
-    assert (await api.client.post("/v1/deployments", content=body)).status_code == 200
+    headers = {"Content-Type": kind} if kind else {}
+    assert (await api.client.post("/v1/deployments", content=body, headers=headers)).status_code == 200
+
+
+async def test_a_form_is_a_parse_error(api: Api) -> None:
+    answer = await api.client.post("/v1/deployments", data={"projectId": "default"})
+    assert Refusal.of(answer).code == "PARSE_ERROR"
 
 
 # --- size -----------------------------------------------------------------------------------------

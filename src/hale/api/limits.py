@@ -67,13 +67,14 @@ async def _drain(receive: Receive, message: Message) -> None:
 
 
 class JsonRoute(APIRoute):
-    """A route whose body is read by `strict_json`."""
+    """A route whose body is read by `strict_json`, whatever it says it is: `curl -d` calls it a form."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            return await handle(_JsonRequest(request.scope, request.receive))
+            headers = [each for each in request.scope["headers"] if each[0] != b"content-type"]
+            return await handle(_JsonRequest({**request.scope, "headers": headers}, request.receive))
 
         return strict
 
