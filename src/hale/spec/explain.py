@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
@@ -48,6 +49,9 @@ _ELSEWHERE = {
     "spec": "this is not a Kubernetes manifest: its fields stand at the top",
 }
 """Words of Kubernetes, and of ours in the wrong place, that no likeness would lead to the right one."""
+
+_UNQUOTED = re.compile(r"true|false|[-+]?\d+(\.\d+)?", re.IGNORECASE | re.ASCII)
+"""What is a number or a boolean without its quotes."""
 
 _LONG = 200
 """Characters of a command that is still shown as a list."""
@@ -164,7 +168,7 @@ def _type_hint(what: str, value: object) -> str:
     if what in ("int_type", "float_type", "bool_type") and isinstance(value, str):
         if value.lower() in ("yes", "no", "on", "off"):
             return "YAML 1.2 has true and false only"
-        return "remove the quotes" if value.strip() else ""
+        return "remove the quotes" if _UNQUOTED.fullmatch(value.strip()) else ""
     return "put it in a list" if what == "tuple_type" and isinstance(value, str | int) else ""
 
 
