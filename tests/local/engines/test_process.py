@@ -65,22 +65,19 @@ async def test_it_leads_its_own_session_and_group(engine: ProcessEngine) -> None
     assert (os.getsid(pid), os.getpgid(pid)) == (pid, pid)
 
 
-async def test_nothing_of_hale_leaks_into_it(engine: ProcessEngine) -> None:
-    await run(
-        engine,
-        "sh",
-        "-c",
-        # By the shell itself, which blocks signals while it forks.
-        "ls -l /proc/$$$$/fd | grep -c -- '->'; "
-        'while read -r name value; do echo "$name $value"; done </proc/$$$$/status; umask; echo end',
-    )
-    await said(engine, "end")
-    lines = await output(engine)
-    # 0, 1 and 2.
-    assert int(lines[0]) == 3
-    assert "SigIgn: 0000000000000000" in lines
-    assert "SigBlk: 0000000000000000" in lines
-    assert "0022" in lines
+async def test_no_file_of_hale_is_open_in_it(engine: ProcessEngine) -> None:
+    await run(engine, "ls", "/proc/self/fd")
+    await exited(engine)
+    # 0, 1, 2, and the folder that ls looks into.
+    assert await output(engine) == ["0", "1", "2", "3"]
+
+
+async def test_its_signals_and_its_umask_are_the_usual_ones(engine: ProcessEngine) -> None:
+    await run(engine, "cat", "/proc/self/status")
+    await exited(engine)
+    status = dict(line.split(":\t", 1) for line in await output(engine) if ":\t" in line)
+    none = "0" * 16
+    assert (status["SigBlk"], status["SigIgn"], status["Umask"]) == (none, none, "0022")
 
 
 async def test_its_environment_is_the_specs_and_hales(engine: ProcessEngine) -> None:
