@@ -9,11 +9,12 @@ import re
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -193,6 +194,23 @@ def _load_command(address: Address, connections: int, seconds: int) -> list[str]
         return [sys.executable, "-m", "bench.gateway", "call", str(address), str(connections), str(seconds)]
     options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", f"Host: {HOST}"]
     return [wrk, *options, f"http://{address}/"]
+
+
+@contextmanager
+def calling(address: str, connections: int, seconds: int) -> Iterator[None]:
+    """Load on the gateway at the address beside what is done inside, for so many seconds."""
+    command = _load_command(Address(*_host_and_port(address)), connections, seconds)
+    load = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        load.terminate()
+        load.wait()
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
 
 
 async def _load(address: Address, *, seconds: int = SECONDS) -> Run:
