@@ -137,6 +137,12 @@ def test_progress_puts_the_deadline_off_and_stays_made() -> None:
     )
 
 
+def test_the_newest_progress_counts_even_if_only_older_ones_are_left() -> None:
+    fleet = [ready("a", first_ready_at=300.0), replica(Phase.UNREADY, id="b")]
+    plan = turn(desired(2), fleet, {"a": GOOD, "b": BAD}, marks=Marks(0.0, progressed_at=500.0), now=901.0)
+    assert (plan.marks.error, plan.wake_at) == (None, 1100.0)
+
+
 def test_the_deadline_is_the_strategys() -> None:
     quick = Strategy(progress_deadline=30.0)
     plan = turn(desired(1, strategy=quick), [replica(Phase.UNREADY)], {"r1": BAD}, marks=Marks(0.0), now=30.0)

@@ -55,8 +55,8 @@ def _replaced(
     serving = [replica for replica in old if _ready(replica)]
     may_go = max(0, len(current) + len(old) - minimum - waiting)
     gone = _least_useful(idle)[:may_go]
-    # A spare ready replica may go as long as enough stay ready, and never the last one.
-    spare = max(0, min(ready - minimum, ready - 1))
+    # A spare ready replica may go as long as enough stay ready: at least one, as the minimum is never 0.
+    spare = max(0, ready - minimum)
     return [*gone, *_least_useful(serving)[:spare]]
 
 
