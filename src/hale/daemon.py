@@ -18,6 +18,7 @@ import uvloop
 from fastapi import FastAPI
 
 from hale.api.app import create_app, end_streams
+from hale.api.connections import BoundedConnection, allow_many_files
 from hale.clock import Clock
 from hale.errors import ConflictError, HaleError, RefusedError
 from hale.local.balancers.haproxy import HaproxyBalancer
@@ -36,6 +37,7 @@ _LINGER = 1
 def run(settings: Settings, *, started: Callable[[Settings], None] = lambda settings: None) -> int:
     """Serve until a signal; returns the exit code. Replicas and gateway outlive it, unless told otherwise."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    allow_many_files()
     with _prepared(settings) as prepared, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(serve(prepared, started))
@@ -149,7 +151,7 @@ async def _answering(app: FastAPI, listener: socket.socket, group: asyncio.TaskG
         log_config=None,
         access_log=False,
         lifespan="off",
-        http="h11",
+        http=BoundedConnection,
         ws="none",
         server_header=False,
         timeout_graceful_shutdown=_LINGER,

@@ -206,6 +206,16 @@ async def test_a_body_that_trickles_without_end_is_broken_off_in_the_end(api: Ap
     assert Refusal.of(await api.client.post("/v1/deployments", content=endless())).status == 413
 
 
+async def test_a_body_that_does_not_come_is_not_waited_for_without_end(api: Api) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(10)
+
+    refusal = Refusal.of(await api.client.post("/v1/deployments", content=slow()))
+    assert (refusal.code, "30 s" in refusal.message) == ("TIMEOUT", True)
+
+
 @pytest.mark.parametrize("announced", [str(BODY_LIMIT + 1), "9" * 5000])
 async def test_a_client_that_asks_before_it_sends_is_told_not_to(api: Api, announced: str) -> None:
     async def unread() -> AsyncIterator[bytes]:

@@ -34,7 +34,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         responses={"default": {"model": errors.ErrorBody, "description": "What went wrong."}},
-        middleware=[Middleware(BearerAuth, token=token), Middleware(BodyLimit)],
+        middleware=[Middleware(BodyLimit), Middleware(BearerAuth, token=token)],
         # Clients that send JSON without saying so are understood.
         strict_content_type=False,
     )

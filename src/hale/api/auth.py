@@ -1,4 +1,4 @@
-"""Bearer tokens: outside everything else, so that nothing is read or looked up for a stranger."""
+"""Bearer tokens: before anything is read or looked up, so that nothing is for a stranger."""
 
 import secrets
 

@@ -14,16 +14,18 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_LIMIT = 1024 * 1024
+BODY_SECONDS = 30.0
 DRAIN_LIMIT = 32 * BODY_LIMIT
 _DRAIN_SECONDS = 10.0
-_TOO_LARGE = "cannot take the request: its body is larger than 1 MiB"
+_TOO_LARGE = "is larger than 1 MiB"
+_TOO_SLOW = "did not come within 30 s"
 
 
 class BodyLimit:
-    """Breaks off a body that is too large: by what it announces, else by what has come.
+    """Breaks off a body that is too large, by what it announces or by what has come, or that takes too long.
 
-    The rest is still taken, within bounds, and thrown away: a client that is cut off while it sends
-    sees a broken connection instead of the answer.
+    The rest of one that is too large is still taken, within bounds, and thrown away: a client that is cut
+    off while it sends sees a broken connection instead of the answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -33,28 +35,62 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        exchange = _Exchange(Headers(scope=scope), receive, send)
+        await self._app(scope, exchange.receive, exchange.send)
+
+
+class _Exchange:
+    """A request's body on its way in, within bounds, and its answer on the way out."""
+
+    def __init__(self, headers: Headers, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
         announced = headers.get("content-length", "")
-        too_large = announced.isdecimal() and (len(announced) > 18 or int(announced) > BODY_LIMIT)
-        received = 0
+        self._too_large = announced.isdecimal() and (len(announced) > 18 or int(announced) > BODY_LIMIT)
+        self._waits = "expect" in headers  # to hear whether to send at all
+        self._bounded = "transfer-encoding" not in headers and not self._too_large
+        self._whole = self._bounded and not announced
+        self._received = 0
+        self._deadline = asyncio.get_running_loop().time() + BODY_SECONDS
+        self._answered = False
 
-        async def limited() -> Message:
-            nonlocal received
-            if too_large and "expect" in headers:
-                raise _refusal()  # it waits to hear whether to send at all
-            message = await receive()
-            received += len(message.get("body", b""))
-            if too_large or received > BODY_LIMIT:
-                await _drain(receive, message)
-                raise _refusal()
-            return message
+    async def receive(self) -> Message:
+        if self._whole:
+            return await self._receive()
+        try:
+            return await self._part()
+        except HTTPException:
+            if self._answered:
+                return {"type": "http.disconnect"}
+            raise
 
-        await self._app(scope, limited, send)
+    async def send(self, message: Message) -> None:
+        """An answer to a body without bounds that nobody has read closes the connection."""
+        if message["type"] == "http.response.start":
+            self._answered = True
+            if not (self._whole or self._bounded):
+                headers = [each for each in message["headers"] if each[0] != b"connection"]
+                message = {**message, "headers": [*headers, (b"connection", b"close")]}
+        await self._send(message)
+
+    async def _part(self) -> Message:
+        if self._too_large and self._waits:
+            raise _refusal(413, _TOO_LARGE)
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            raise _refusal(408, _TOO_SLOW) from None
+        self._received += len(message.get("body", b""))
+        if self._too_large or self._received > BODY_LIMIT:
+            await _drain(self._receive, message)
+            raise _refusal(413, _TOO_LARGE)
+        self._whole = not message.get("more_body")
+        return message
 
 
-def _refusal() -> HTTPException:
+def _refusal(status: int, why: str) -> HTTPException:
     # FastAPI lets an HTTPException out of the reading of a body, and nothing else.
-    return HTTPException(413, _TOO_LARGE, headers={"Connection": "close"})
+    return HTTPException(status, f"cannot take the request: its body {why}", headers={"Connection": "close"})
 
 
 async def _drain(receive: Receive, message: Message) -> None:
