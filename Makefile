@@ -2,29 +2,35 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PYTEST := $(BIN)/pytest -q -n 2 --dist worksteal
 
-.PHONY: demo test check e2e bench format clean
+.PHONY: demo test check lint e2e bench format clean
 .DEFAULT_GOAL := check
 
 $(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: hale needs Python 3.11 or later; name one: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/python examples/fastapi/demo.py
+	@$(BIN)/python examples/fastapi/demo.py
 
-check: $(READY)
+check: lint
+	$(PYTEST) -m "not e2e"
+
+# Everything in one run, so that its last line is the answer.
+test: lint
+	$(PYTEST)
+
+e2e: $(READY)
+	$(PYTEST) -m e2e
+
+lint: $(READY)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n 2 -m "not e2e"
-
-e2e: $(READY)
-	$(BIN)/pytest -q -m e2e
-
-test: check e2e
 
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)
