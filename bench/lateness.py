@@ -197,8 +197,8 @@ async def _apply(store: SqliteStore, name: str, now: float) -> None:
 
 async def _all_ready(balancer: MemoryBalancer) -> None:
     async with asyncio.timeout(60):
-        while sum(len(balancer.ready(f"d{number}")) for number in range(DEPLOYMENTS)) < ENDPOINTS:
-            await asyncio.sleep(0.1)  # noqa: ASYNC110 # the balancer of tests tells nobody
+        while sum(len(balancer.ready(f"d{number}")) for number in range(DEPLOYMENTS)) < ENDPOINTS:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
 
 
 async def _timer(late: list[float]) -> None:

@@ -5,8 +5,8 @@
     GET anything else      200
 
 Listens on $PORT; with `--after S` only after S seconds. With `--flap` it refuses every second readiness
-check. In its record are the moments of `listening`, the `first` check and the `first` request, and for each refused
-check the moment of the refusal and that of the last request until the next check passed.
+check. In its record are the moments of `listening`, of the first check and of the first request, and for each
+refused check the moment of the refusal and that of the last request until the next check passed.
 """
 
 import json

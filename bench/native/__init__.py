@@ -23,11 +23,11 @@ class Programs:
     def made(cls, folder: Path) -> "Programs":
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None:
-            python = [[sys.executable, str(_HERE / f"{name}.py")] for name in ("answers", "bare")]
-            return cls(*python, language="Python: there is no C compiler")
+            answers, bare = ([sys.executable, str(_HERE / f"{name}.py")] for name in ("answers", "bare"))
+            return cls(answers, bare, "Python: there is no C compiler")
         for name in ("answers", "bare"):
             subprocess.run([compiler, "-O2", "-o", folder / name, _HERE / f"{name}.c"], check=True)
-        return cls([str(folder / "answers")], [str(folder / "bare")], language="C")
+        return cls([str(folder / "answers")], [str(folder / "bare")], "C")
 
 
 @contextmanager
