@@ -327,6 +327,24 @@ def test_any_pace_of_answers_has_its_ticks_served_owed_or_dropped(
         )
 
 
+class Hasty(Clock):
+    """Timers fire a little early, as uvloop's do, which count whole milliseconds."""
+
+    def loop_time(self, at: float) -> float:
+        return Clock.loop_time(self, at) - 0.0005
+
+
+@pytest.mark.parametrize("period", [0.1, 1.0, 10.0])
+async def test_a_timer_that_fires_early_serves_its_tick_once(period: float) -> None:
+    world = World({READINESS: never})
+    world.clock = Hasty(0.0, world.loop.time())
+    world.prober = Prober(world.clock, world.begin, world.findings.append)
+    world.watch(probe(READINESS, period=period, delay=1.0), eager=False)
+    await asyncio.sleep(1.0 + 20.5 * period)
+    assert world.ticks(READINESS) == pytest.approx([1.0 + n * period for n in range(1, 21)], abs=2e-3)
+    assert len(world.looks(READINESS)) == 1
+
+
 async def test_a_loop_that_stood_still_makes_up_for_no_ticks_and_keeps_the_phase() -> None:
     world = World({READINESS: always})
     world.watch(probe(READINESS))
