@@ -105,7 +105,7 @@ class Controller:
         self._down = True
         for deployment_id in self.world.managed:
             self.wake(deployment_id)
-        while not self.world.over:
+        while not all(map(self._over, self.world.managed.values())):
             self._turned.clear()
             await self._turned.wait()
         for _ in range(_DOWN_FLUSHES):
@@ -172,7 +172,7 @@ class Controller:
             self._executor.perform(action, managed.deployment, managed.template(action.replica))
         if plan.wake_at is not None:
             self._nudge_at(deployment_id, plan.wake_at)
-        if managed.deployment.deleted_at is not None and managed.over and not self._down:
+        if managed.deployment.deleted_at is not None and self._over(managed) and not self._down:
             await self._remove(managed)
 
     async def _refresh(self, deployment_id: str) -> None:
@@ -305,7 +305,10 @@ class Controller:
         for note in instance.notes:
             self._about(replica, "replica.note", note)
         known = self.world.find(replica.id)
-        if known is not None and known[1].attempt == replica.attempt:
+        if known is None:
+            # It was forgotten while it was being started.
+            self._executor.end_stray(replica.id)
+        elif known[1].attempt == replica.attempt:
             self._settle(*known)
         self._nudge(replica.deployment_id)
 
@@ -342,6 +345,10 @@ class Controller:
             await self._engine.remove(replica_id)
         await self._store.delete_deployment(managed.deployment.id)
         self._drop(managed.deployment.id)
+
+    def _over(self, managed: Managed) -> bool:
+        """Nothing of it runs, nor is about to: a start that is under way is seen through, and ended."""
+        return self.world.over(managed) and not self._executor.launching(managed.replicas)
 
     def _drop(self, deployment_id: str) -> None:
         managed = self.world.managed.get(deployment_id)

@@ -5,7 +5,7 @@ What an action finds goes back as a fact (`Outcomes`) and a wake: what follows f
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
 from hale.core.deployment import Deployment, Template
@@ -57,6 +57,10 @@ class Executor:
                 self._begin(action, lambda: self._stop(replica, grace))
             case Forget(replica):
                 self._begin(action, lambda: self._forget(replica))
+
+    def launching(self, replica_ids: Collection[str]) -> bool:
+        """Whether one of them is being started."""
+        return any(kind is Launch and replica_id in replica_ids for kind, replica_id, _ in self._under_way)
 
     def end_stray(self, replica_id: str) -> None:
         """End and forget what belongs to no deployment."""

@@ -32,10 +32,6 @@ class Managed:
     def template(self, replica: Replica) -> Template:
         return self.templates[replica.template]
 
-    @property
-    def over(self) -> bool:
-        return all(replica.phase is Phase.STOPPED for replica in self.replicas.values())
-
 
 @dataclass(slots=True)
 class World:
@@ -50,10 +46,16 @@ class World:
     drained: set[tuple[str, int]] = field(default_factory=set)
     owners: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def over(self) -> bool:
-        """Not one replica is left that is not over."""
-        return all(managed.over for managed in self.managed.values())
+    def over(self, managed: Managed) -> bool:
+        """Not one replica is left that is not over, and none that runs all the same."""
+        return all(
+            replica.phase is Phase.STOPPED and not self._runs(replica)
+            for replica in managed.replicas.values()
+        )
+
+    def _runs(self, replica: Replica) -> bool:
+        instance = self.instances.get(replica.id)
+        return instance is not None and instance.running
 
     def adopt(self, replica: Replica) -> None:
         """Take a replica over as the Store has it, unless its deployment is no more."""
