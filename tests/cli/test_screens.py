@@ -123,3 +123,12 @@ def test_hostile_answers_are_drawn_as_text() -> None:
     assert "\x1b" not in text
     assert "\x07" not in text
     assert text.count("[bold red]\\x1b[2J\\x1b]0;owned\\x07[/] \\u202e:smile:") == 3
+
+
+@pytest.mark.parametrize(("verdict", "colour"), [("passing", "yellow"), ("failing", "red")])
+def test_a_failed_answer_is_never_green(verdict: str, colour: str) -> None:
+    failed = e.check(verdict, 2, 3, e.result(False, 1, 503, 4.2, "Readiness check failed."))
+    health = answers.health(e.health(e.replica(e.R1, "ready", 60, checks={"readiness": failed})))
+    lines = live.screen(Snapshot(DEPLOYMENT, health, (), ()), "", e.NOW, 80, 20).renderables
+    (line,) = [each for each in lines if "503" in str(each)]
+    assert {str(span.style) for span in line.spans if "503" in line.plain[span.start : span.end]} == {colour}

@@ -141,7 +141,7 @@ def _matter(replica: Replica) -> Text:
     bad = [check for check in checks if check.verdict != "passing" or words.failures(check)]
     if not bad:
         return cell(f"{words.counted(len(checks), 'check')} passing", "dim")
-    return cell(_said(bad[0]), STYLES.get(bad[0].verdict, ""))
+    return cell(_said(bad[0]), STYLES["failing" if bad[0].verdict == "failing" else "unknown"])
 
 
 def _said(check: Check) -> str:
