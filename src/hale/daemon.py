@@ -41,18 +41,17 @@ def run(settings: Settings, *, started: Callable[[Settings], None] = lambda sett
     with _prepared(settings) as prepared, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(serve(prepared, started))
-        except* HaleError as group:
-            raise _first(group) from None
+        except BaseExceptionGroup as group:  # not `except*`: Python 3.11.2 puts what it raises into a group
+            raise _reason(group) from None
     return 0
 
 
-def _first(group: BaseExceptionGroup[HaleError]) -> HaleError:
-    error: BaseException = group
+def _reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error that has words for the user; the whole group if there is none."""
+    error: BaseException | None = group.subgroup(HaleError)
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if not isinstance(error, HaleError):
-        raise error
-    return error
+    return error or group
 
 
 async def serve(settings: Settings, started: Callable[[Settings], None]) -> None:
