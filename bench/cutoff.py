@@ -14,6 +14,7 @@ from bench.table import Row, at_least, at_most, figure
 from bench.whole import Hale, ask, spec, until, whole
 
 REPLICAS, CONNECTIONS, SECONDS = 12, 8, 25
+PAUSE = float(__import__("os").environ.get("PAUSE", "0.004"))
 HOST = "web.localhost"
 
 

@@ -17,13 +17,14 @@ from bench.whole import Hale, spec, until, whole
 REPLICAS = 20
 SETTLE, SECONDS = 25, 30
 RUNS = 9
+PAUSE = 0.002
 
 
 def rows() -> list[Row]:
     with whole() as hale:
         empty = memory(hale.pid)
         deployment = hale.up(spec("web", replicas=REPLICAS, period=1))
-        with calling(hale.gateway, 4, 5):
+        with calling(hale.gateway, 4, 5, pause=PAUSE):
             time.sleep(SETTLE)
         before, cpu = memory(hale.pid), cpu_seconds(hale.pid)
         time.sleep(SECONDS)

@@ -148,11 +148,12 @@ async def _listening(address: Address) -> None:
 
 
 class _Caller(asyncio.Protocol):
-    """One connection that asks again as soon as it is answered."""
+    """One connection that asks again as soon as it is answered, or `pause` seconds later."""
 
     request = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
         self.seconds: list[float] = []
         self.failed = 0
 
@@ -167,17 +168,20 @@ class _Caller(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.seconds.append(time.perf_counter() - self._asked)
         self.failed += not data.startswith(b"HTTP/1.1 200")
-        self._ask()
+        if self._pause:
+            asyncio.get_running_loop().call_later(self._pause, self._ask)
+        else:
+            self._ask()
 
     def end(self) -> None:
         self._transport.abort()
 
 
-async def _call(address: str, connections: int, seconds: float) -> None:
+async def _call(address: str, connections: int, seconds: float, pause: float) -> None:
     """The load where wrk is not installed; prints as `_load` reads it."""
     host, _, port = address.rpartition(":")
     loop = asyncio.get_running_loop()
-    made = [await loop.create_connection(_Caller, host, int(port)) for _ in range(connections)]
+    made = [await loop.create_connection(lambda: _Caller(pause), host, int(port)) for _ in range(connections)]
     await asyncio.sleep(seconds)
     callers = [caller for _, caller in made]
     for caller in callers:
@@ -191,15 +195,15 @@ async def _call(address: str, connections: int, seconds: float) -> None:
 def _load_command(address: Address, connections: int, seconds: int) -> list[str]:
     wrk = shutil.which("wrk")
     if wrk is None:
-        return [sys.executable, "-m", "bench.gateway", "call", str(address), str(connections), str(seconds)]
+        return _own_load_command(str(address), connections, seconds)
     options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", f"Host: {HOST}"]
     return [wrk, *options, f"http://{address}/"]
 
 
 @contextmanager
-def calling(address: str, connections: int, seconds: int) -> Iterator[None]:
+def calling(address: str, connections: int, seconds: int, *, pause: float = 0.0) -> Iterator[None]:
     """Load on the gateway at the address beside what is done inside, for so many seconds."""
-    command = _load_command(Address(*_host_and_port(address)), connections, seconds)
+    command = _own_load_command(address, connections, seconds, pause)
     load = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         yield
@@ -208,9 +212,9 @@ def calling(address: str, connections: int, seconds: int) -> Iterator[None]:
         load.wait()
 
 
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host, int(port)
+def _own_load_command(address: str, connections: int, seconds: int, pause: float = 0.0) -> list[str]:
+    words = [address, *map(str, (connections, seconds, pause))]
+    return [sys.executable, "-m", "bench.gateway", "call", *words]
 
 
 async def _load(address: Address, *, seconds: int = SECONDS) -> Run:
@@ -327,8 +331,8 @@ def main() -> None:
     match sys.argv[1:]:
         case ["replica"]:
             uvloop.run(_replica())
-        case ["call", address, connections, seconds]:
-            uvloop.run(_call(address, int(connections), float(seconds)))
+        case ["call", address, connections, seconds, pause]:
+            uvloop.run(_call(address, int(connections), float(seconds), float(pause)))
         case _:
             print(as_text("gateway", uvloop.run(rows())))
 

@@ -164,8 +164,9 @@ async def _measured(ports: Sequence[int], folder: Path) -> Measured:
         await _all_ready(balancer)
         await asyncio.sleep(WARM_UP)
         gc.collect()
+        after = memory(os.getpid())
         watcher.clear()
-        after, cpu, began = memory(os.getpid()), time.process_time(), time.monotonic()
+        cpu, began = time.process_time(), time.monotonic()
         await asyncio.sleep(SECONDS)
         took, cpu = time.monotonic() - began, time.process_time() - cpu
         checked = len(watcher.at)

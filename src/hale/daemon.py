@@ -2,11 +2,13 @@
 
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import secrets
 import signal
 import socket
+import stat
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -94,11 +96,18 @@ async def serve(settings: Settings, started: Callable[[Settings], None]) -> None
             )
             async with _answering(app, listener, group), _announced(bound):
                 started(bound)
+                freeze()
                 log.info("hale serves %s, its API is at http://%s/v1", bound.gateway, bound.api)
                 await _either(group, ending, going_down)
                 if going_down.is_set() and not ending.is_set():
                     await _go_down(group, platform, engine, ending)
             platform_task.cancel()
+
+
+def freeze() -> None:
+    """What is here by now stays: the garbage collector, which holds up every check, need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _either(group: asyncio.TaskGroup, *events: asyncio.Event) -> None:
@@ -171,6 +180,7 @@ def _prepared(settings: Settings) -> Iterator[Settings]:
     folder = settings.data.absolute()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_ours(folder)
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise RefusedError(
@@ -189,16 +199,29 @@ def _prepared(settings: Settings) -> Iterator[Settings]:
         os.close(descriptor)
 
 
+def _check_ours(folder: Path) -> None:
+    """Whoever else can write there could have hale run what they like, and read or plant the token."""
+    status = folder.stat()
+    if status.st_uid not in (os.geteuid(), 0):
+        why = f"it belongs to another user (uid {status.st_uid})"
+    elif status.st_mode & stat.S_IWOTH:
+        why = "every user may write there"
+    else:
+        return
+    raise RefusedError(f"cannot serve from {folder}: {why}", hint="name a folder of yours with --data")
+
+
 def _token(path: Path) -> str:
     """The API's token, made at the first start; only its owner can read it."""
     try:
         known = path.read_text().strip()
         if known:
+            path.chmod(0o600)
             return known
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise RefusedError(f"cannot read the token in {path}: {error.strerror}") from error
+        raise RefusedError(f"cannot use the token in {path}: {error.strerror}") from error
     token = secrets.token_urlsafe(32)
     _write(path, token + "\n")
     return token
