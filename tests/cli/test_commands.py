@@ -373,6 +373,11 @@ def test_issues_are_printed_one_a_line(web: Script, hale: Hale) -> None:
         pytest.param(["scale", "web", "two"], "should be a valid integer", id="no number"),
         pytest.param(["serve", "--api", "nowhere"], "'nowhere' is not HOST:PORT", id="no address"),
         pytest.param(["serve", "--gateway", "::1:80"], "an IPv6 address goes in brackets", id="bare IPv6"),
+        pytest.param(["serve", "--domain", "a b"], "'a b' is not a domain", id="a domain with a blank"),
+        pytest.param(["serve", "--domain", "x\ny"], r"'x\ny' is not a domain", id="a domain of two lines"),
+        pytest.param(["serve", "--domain", "a..b"], "is not a domain", id="a domain with an empty label"),
+        pytest.param(["serve", "--domain", ""], "'' is not a domain", id="an empty domain"),
+        pytest.param(["serve", "--domain", "x" * 64], "is not a domain", id="a domain with a long label"),
         pytest.param(["serve", "--engine", "steam"], "'steam' is not one of", id="no such engine"),
     ],
 )

@@ -152,6 +152,16 @@ def test_logs_of_every_page_are_shown_once(server: Server, web: str, hale: Hale)
     assert hale("logs", "web", "--replica", "8f").returncode == 1
 
 
+def test_no_log_line_has_power_over_a_terminal(server: Server, web: str, hale: Hale) -> None:
+    text = "\x1b[2J \x9b2J \x7f \u202e reversed, é"
+    server.do(server.store.put_replicas([(Replica(R1, web, 1, "key", server.now()), {})]))
+    server.platform.lines[R1] = [LogLine(R1, 1, server.now(), 0, text)]
+    assert hale("logs", "web", "--replica", "7f").stdout == "\\x1b[2J \\x9b2J \\x7f \\u202e reversed, é\n"
+    document = hale("logs", "web", "--json").stdout
+    assert json.loads(document)[0]["message"] == text
+    assert set(document) & set(text) == set(" [2Jreversd,é")
+
+
 def test_scale_rollback_and_history_agree(web: str, hale: Hale) -> None:
     assert hale("scale", "web", "5").returncode == 0
     assert hale("rollback", "web", "1").stderr == "web: revision 3 is as revision 1\n"

@@ -6,6 +6,7 @@ Piped output is as wide as it needs to be and has no colour and no trailing blan
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from hale.cli.answers import JSON
 
 _PIPED_WIDTH = 100_000
+_POWERFUL = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Controls of terminals and of the direction of text."""
 
 
 def prepare() -> None:
@@ -63,11 +66,17 @@ def print_line(text: str = "") -> None:
 
 def print_json(document: "JSON") -> None:
     """One document; of several, each on its own line."""
-    print_line(json.dumps(document, indent=2, ensure_ascii=not _speaks_utf8()))
+    print_line(_json(document, indent=2))
 
 
 def print_json_line(document: "JSON") -> None:
-    print_line(json.dumps(document, ensure_ascii=not _speaks_utf8()))
+    print_line(_json(document))
+
+
+def _json(document: "JSON", *, indent: int | None = None) -> str:
+    text = json.dumps(document, indent=indent, ensure_ascii=not _speaks_utf8())
+    # JSON leaves these as they are; outside of strings there are none of them.
+    return _POWERFUL.sub(lambda char: f"\\u{ord(char[0]):04x}", text)
 
 
 def _speaks_utf8() -> bool:

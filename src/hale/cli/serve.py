@@ -1,5 +1,6 @@
 """The options of `hale serve`, and the command itself."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,22 @@ def address(text: str) -> Address:
     return Address(host.strip("[]") or API_HOST, int(port))
 
 
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_DOMAIN_LENGTH = 253 - 41
+"""Characters: a deployment's label and a dot go before it in a host name."""
+
+
+def domain(text: str) -> str:
+    """A host name in lower case: it goes into the gateway's tables."""
+    name = text.lower()
+    if len(name) > _DOMAIN_LENGTH or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise typer.BadParameter(
+            f"{text!r} is not a domain: letters, digits and hyphens with dots between them,"
+            f" at most {_DOMAIN_LENGTH} characters"
+        )
+    return name
+
+
 def settings(data: Path | None, options: ServeOptions) -> Settings:
     if options.engine == "container":
         raise RefusedError(
@@ -52,7 +69,7 @@ def settings(data: Path | None, options: ServeOptions) -> Settings:
         gateway=address(options.gateway)
         if options.gateway is not None
         else Address(GATEWAY_HOST, GATEWAY_PORT),
-        domain=options.domain or "localhost",
+        domain=domain(options.domain) if options.domain is not None else "localhost",
         engine=options.engine or "auto",
     )
 

@@ -1,0 +1,104 @@
+"""What is private stays so: passwords, the token, the files of the data folder."""
+
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from kit.daemon import Hale, web_spec
+
+pytestmark = pytest.mark.e2e
+
+NewHale = Callable[..., Hale]
+PASSWORD = "a-password-of-the-endpoint"
+
+
+def everything_shown(hale: Hale, deployment: str) -> str:
+    """All that the API and the command line say of the deployment."""
+    one = f"deployments/{deployment}"
+    paths = ["deployments", "events", "server", one]
+    paths += [
+        f"{one}/{part}" for part in ["runs", "history", "revisions", "spec", "health", "events", "logs"]
+    ]
+    commands = [(command, "web") for command in ("get", "events", "history", "logs")] + [("list",)]
+    shown = [hale.api.get(path).text for path in paths]
+    shown += [hale.cli(*command, *more).stdout for command in commands for more in ((), ("--json",))]
+    return "\n".join(shown)
+
+
+def test_a_password_of_an_endpoint_is_in_nothing_but_the_database(hale: Hale) -> None:
+    web = hale.up(web_spec(replicas=1, basicAuthKey=PASSWORD))
+    assert hale.ask("web.localhost").status_code == 401
+    assert hale.ask("web.localhost", auth=("paperspace", PASSWORD)).status_code == 200
+    wrong = hale.api.post(
+        "deployments", json={"projectId": "default", "config": web_spec(basicAuthKey=[PASSWORD])}
+    )
+    assert wrong.status_code == 400
+    assert '"basicAuthKey":"***"' in hale.api.get(f"deployments/{web}").text
+    shown = everything_shown(hale, web) + wrong.text + hale.log_text()
+    assert PASSWORD not in shown
+    assert PASSWORD not in "".join(hale.processes().values())
+    holding = {
+        path.name
+        for path in hale.data.rglob("*")
+        if path.is_file() and PASSWORD.encode() in path.read_bytes()
+    }
+    assert holding <= {"hale.db", "hale.db-wal"}
+
+
+def test_the_token_is_in_no_log_and_no_command_line(hale: Hale) -> None:
+    web = hale.up(web_spec(replicas=1))
+    hale.api.get("deployments", headers={"Authorization": f"Bearer x{hale.token}"})
+    shown = everything_shown(hale, web) + hale.log_text() + "".join(hale.processes().values())
+    assert hale.token not in shown
+    holding = [
+        path.name
+        for path in hale.data.rglob("*")
+        if path.is_file() and hale.token.encode() in path.read_bytes()
+    ]
+    assert holding == ["token"]
+
+
+def test_nobody_else_can_read_what_hale_keeps_whatever_the_umask(new_hale: NewHale) -> None:
+    """The folder was there already, and open: what is directly in it is closed itself, or a closed folder."""
+    hale = new_hale()
+    hale.data.mkdir(mode=0o755)
+    spec = hale.data.with_name("hale.json")
+    spec.write_text(json.dumps(web_spec(replicas=1)))
+    command = hale.command("up", str(spec), "--detach", "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
+    subprocess.run(command, umask=0, check=True, timeout=120, env=hale.env, capture_output=True)
+    open_to_all = {
+        path.name for path in hale.data.iterdir() if path.lstat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    }
+    assert open_to_all == set()
+    assert {"token", "api", "serve.log", "hale.db", "gateway", "replicas"} <= set(os.listdir(hale.data))
+
+
+def test_a_token_that_others_can_read_is_closed(new_hale: NewHale) -> None:
+    hale = new_hale().start()
+    token = hale.token
+    hale.kill()
+    (hale.data / "token").chmod(0o644)
+    hale.start()
+    assert (hale.token, stat.S_IMODE((hale.data / "token").stat().st_mode)) == (token, 0o600)
+
+
+def test_a_folder_that_everybody_can_write_is_refused(new_hale: NewHale) -> None:
+    hale = new_hale()
+    hale.data.mkdir()
+    hale.data.chmod(0o1777)
+    refused = hale.cli("serve", "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
+    assert (refused.returncode, "every user may write there" in refused.stderr) == (1, True)
+    assert list(hale.data.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of another user")
+def test_a_folder_of_another_user_is_refused(new_hale: NewHale) -> None:
+    hale = new_hale()
+    hale.data.mkdir(mode=0o700)
+    os.chown(hale.data, 65534, 65534)
+    refused = hale.cli("serve", "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
+    assert (refused.returncode, "belongs to another user (uid 65534)" in refused.stderr) == (1, True)
+    assert list(hale.data.iterdir()) == []
