@@ -105,7 +105,7 @@ async def serve(settings: Settings, started: Callable[[Settings], None]) -> None
 
 
 def freeze() -> None:
-    """What is here by now stays: the garbage collector, which holds up every check, need not look at it again."""
+    """What is here by now stays: the garbage collector, which holds up checks, need not look at it again."""
     gc.collect()
     gc.freeze()
 
