@@ -2,7 +2,7 @@
 
 The server is another process, and quick enough not to matter. The limit is a bare epoll loop that makes the
 same system calls and nothing else: in C if there is a compiler, else in Python. The three take turns, since
-machines are seldom quiet, and each ratio is the median of those of the rounds.
+machines are seldom quiet, and of each the best round counts: what others do at the time only ever adds.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ import subprocess
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import cast
 
@@ -27,7 +26,7 @@ from hale.ports import Engine
 
 CHECKS = 20_000
 AT_A_TIME = 64
-ROUNDS = 5
+ROUNDS = 7
 
 NO_ENGINE = cast("Engine", None)  # it is asked for exec checks alone
 PROBE = Probe(ProbeKind.READINESS, HttpAction("/readiness/"))
@@ -42,13 +41,13 @@ def rows() -> list[Row]:
         with answering(programs) as (port,):
             one_round(port, programs)
             rounds = [one_round(port, programs) for _ in range(ROUNDS)]
-    ours, rival, bare = zip(*rounds, strict=True)
+    ours, rival, bare = map(min, zip(*rounds, strict=True))
     return [
-        figure("one HTTP check, hale", median(ours), "µs"),
-        figure("one HTTP check, aiohttp", median(rival), "µs"),
-        figure(f"one HTTP check, bare epoll loop ({programs.language})", median(bare), "µs"),
-        at_most("hale / aiohttp", median(a / b for a, b in zip(ours, rival, strict=True)), "", 0.33),
-        at_most("hale / bare loop", median(a / b for a, b in zip(ours, bare, strict=True)), "", 1.6),
+        figure("one HTTP check, hale", ours, "µs"),
+        figure("one HTTP check, aiohttp", rival, "µs"),
+        figure(f"one HTTP check, bare epoll loop ({programs.language})", bare, "µs"),
+        at_most("hale / aiohttp", ours / rival, "", 0.33),
+        at_most("hale / bare loop", ours / bare, "", 1.6),
     ]
 
 
