@@ -106,7 +106,7 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
         def new(options: str) -> Path:
             folder = tmp_path / "mounted"
             folder.mkdir()
-            mount("-t", "tmpfs", "-o", options, "hale-test", str(folder))
+            mount("-t", "tmpfs", "-o", f"mode=700,{options}", "hale-test", str(folder))
             stack.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=True)
             return folder
 

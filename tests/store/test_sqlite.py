@@ -1,5 +1,4 @@
 """What a file can do to a Store: damage, locks, full disks, power cuts."""
-# ruff: noqa: ASYNC240  # small files are what these tests are about
 
 import asyncio
 import os
