@@ -10,8 +10,9 @@ import signal
 import socket
 import stat
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,9 @@ from hale.settings import Address, Settings
 from hale.store.sqlite import SqliteStore
 
 log = logging.getLogger(__name__)
+
+_LOOKS = 25
+"""Times to try for the folder's lock."""
 
 _LINGER = 1
 """Seconds that answers under way get when the daemon ends."""
@@ -188,7 +192,7 @@ def _prepared(settings: Settings) -> Iterator[Settings]:
         ) from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
         except BlockingIOError:
             raise ConflictError(
                 f"cannot serve from {folder}: another hale serves from it",
@@ -197,6 +201,16 @@ def _prepared(settings: Settings) -> Iterator[Settings]:
         yield replace(settings, data=folder)
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock the folder; a command that looks whether there is a daemon has the lock for a moment."""
+    for _ in range(_LOOKS):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        threading.Event().wait(0.02)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _check_ours(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import stat
 import subprocess
 from collections.abc import Callable
@@ -102,3 +103,27 @@ def test_a_folder_of_another_user_is_refused(new_hale: NewHale) -> None:
     refused = hale.cli("serve", "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
     assert (refused.returncode, "belongs to another user (uid 65534)" in refused.stderr) == (1, True)
     assert list(hale.data.iterdir()) == []
+
+
+def test_whoever_listens_where_a_dead_daemon_did_is_not_sent_the_token(hale: Hale) -> None:
+    host, _, port = (hale.data / "api").read_text().strip().rpartition(":")
+    hale.kill()
+    with socket.create_server((host, int(port))) as impostor:
+        impostor.settimeout(0.2)
+        refused = hale.cli("list")
+        assert (refused.returncode, "no daemon is running" in refused.stderr) == (3, True)
+        with pytest.raises(TimeoutError):
+            impostor.accept()
+
+
+def test_a_planted_log_of_the_background_is_not_followed(new_hale: NewHale) -> None:
+    hale = new_hale()
+    hale.data.mkdir()
+    other = hale.data.with_name("other")
+    other.write_text("as it was")
+    (hale.data / "serve.log").symlink_to(other)
+    spec = hale.data.with_name("hale.json")
+    spec.write_text(json.dumps(web_spec()))
+    refused = hale.cli("up", str(spec), "--detach", "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
+    assert (refused.returncode, "Traceback" in refused.stderr) == (1, False)
+    assert (other.read_text(), hale.processes()) == ("as it was", {})

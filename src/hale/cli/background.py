@@ -50,7 +50,7 @@ def start(
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         full = log.exists() and log.stat().st_size > _LOG_SIZE
         kept = os.O_TRUNC if full else os.O_APPEND
-        with open(os.open(log, os.O_WRONLY | os.O_CREAT | kept, 0o600), "ab") as written:  # noqa: PTH123
+        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | kept, 0o600), "ab") as written:  # noqa: PTH123
             seen = written.tell()
             process = subprocess.Popen(  # noqa: S603 # our own interpreter and program
                 [*program, "serve", "--data", str(data), *options.given()],

@@ -3,6 +3,7 @@
 On http.client, not httpx: importing that costs more than everything else `hale list` does.
 """
 
+import fcntl
 import http.client
 import json
 import os
@@ -71,10 +72,25 @@ def find_in(data: Path) -> Place:
 
 def _url_in(data: Path) -> str:
     address = _read(data / "api")
-    if address is None:
+    if address is None or _abandoned(data):
         raise no_daemon(data)
     host, _, port = address.rpartition(":")
     return f"http://{_ANY.get(host, host)}:{port}"
+
+
+def _abandoned(data: Path) -> bool:
+    """Whether no daemon holds the folder: its address may be anyone's by now, and is not to get the token."""
+    try:
+        descriptor = os.open(data / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def named_by_environment() -> bool:
