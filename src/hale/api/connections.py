@@ -12,6 +12,9 @@ from hale.api.errors import error_response
 _MOST_FILES = 65_536
 """More open files than this are not asked for: some programs that are started look at each."""
 
+_MOST_CONNECTIONS = 4_096
+"""Each may hold 64 KiB of headers that are not whole yet."""
+
 
 def allow_many_files() -> None:
     """Raise the soft limit on open files, often 1,024, as far as it may go: each check takes one."""
@@ -61,7 +64,7 @@ class BoundedConnection(H11Protocol):
     @staticmethod
     def most() -> int:
         """Connections at a time: they leave half of the files to the checks."""
-        return resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        return min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, _MOST_CONNECTIONS)
 
     def _look_again(self) -> None:
         self._looking = self.loop.call_later(self.patience, self._look, self.cycle)
