@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest -q -n 2 --dist worksteal
 .DEFAULT_GOAL := check
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: hale needs Python 3.11 or later; name one: make PYTHON=...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: hale needs Python 3.11 or later; name one: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
