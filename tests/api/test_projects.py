@@ -37,6 +37,12 @@ async def test_the_default_project_is_not_deleted(api: Api) -> None:
     assert (await api.refused("DELETE", "/v1/projects/default")).code == "CONFLICT"
 
 
+async def test_the_default_project_keeps_its_name(api: Api) -> None:
+    refusal = await api.refused("PUT", "/v1/projects/default", {"name": "other"})
+    assert (refusal.code, "cannot rename project default" in refusal.message) == ("CONFLICT", True)
+    assert (await api.put("/v1/projects/default", {"name": "default"}))["name"] == "default"
+
+
 async def test_names_of_projects_are_1_to_128_printable_characters(api: Api) -> None:
     for name in ("", "x" * 129, "a\nb", "   ", 7, None):
         assert (await api.refused("POST", "/v1/projects", {"name": name})).code == "BAD_REQUEST"

@@ -14,6 +14,7 @@ from cli.scripted import TOKEN, Hale
 
 from hale.api.app import create_app, end_streams
 from hale.clock import Clock
+from hale.core.deployment import Project
 from hale.core.event import Event, Level, Link
 from hale.core.outlook import Next
 from hale.core.probe import Health, ProbeKind, ProbeResult, Verdict
@@ -150,6 +151,17 @@ def test_logs_of_every_page_are_shown_once(server: Server, web: str, hale: Hale)
     lines = hale("logs", "web", "--replica", "7f").stdout.splitlines()
     assert lines == [f"line {n}" for n in range(300)]
     assert hale("logs", "web", "--replica", "8f").returncode == 1
+
+
+def test_a_project_is_meant_by_its_id_first_and_never_by_a_name_that_two_have(
+    server: Server, web: str, hale: Hale
+) -> None:
+    for project_id, name in (("p1", "default"), ("p2", "twice"), ("p3", "twice")):
+        server.do(server.store.put_project(Project(project_id, name, server.now())))
+    assert [each["id"] for each in json.loads(hale("list", "--project", "default", "--json").stdout)] == [web]
+    refused = hale("list", "--project", "twice")
+    assert refused.returncode == 1
+    assert "cannot tell which project twice is meant: there are p3, p2" in refused.stderr
 
 
 def test_no_log_line_has_power_over_a_terminal(server: Server, web: str, hale: Hale) -> None:

@@ -37,6 +37,8 @@ async def create(context: Context, name: str) -> Project:
 async def rename(context: Context, project_id: str, name: str) -> Project:
     async with context.changing:
         project = replace(await find(context, project_id), name=_named(name))
+        if project.id == DEFAULT and project.name != DEFAULT:
+            raise ConflictError(f"cannot rename project {DEFAULT}: it is where deployments go by default")
         await context.store.put_project(project)
     return project
 

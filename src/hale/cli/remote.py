@@ -67,9 +67,16 @@ class Remote:
 
     def project_id(self, project: str) -> str:
         projects = self.projects()
-        for project_id, name in projects.items():
-            if project in {project_id, name}:
-                return project_id
+        if project in projects:
+            return project
+        found = [project_id for project_id, name in projects.items() if name == project]
+        if len(found) > 1:
+            raise HaleError(
+                f"cannot tell which project {project} is meant: there are {', '.join(found)}",
+                hint="give its id",
+            )
+        if found:
+            return found[0]
         raise NotFoundError(
             f"cannot find project {project}: there is none", hint=_near(project, projects.values())
         )
