@@ -35,11 +35,15 @@ _DOWN_FLUSHES = 5
 _WATCHED = frozenset({Phase.STARTING, Phase.UNREADY, Phase.READY})
 
 
+def unique_id() -> str:
+    return str(uuid.uuid4())
+
+
 class Controller:
     """Owns the replicas.
 
     `hosts` gives the host names of a deployment's traffic; `news` is called when there are new events in
-    the Store.
+    the Store; `new_id` names a new replica.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Controller:
         *,
         hosts: Callable[[Deployment], tuple[str, ...]],
         news: Callable[[], None],
+        new_id: Callable[[], str] = unique_id,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -59,6 +64,7 @@ class Controller:
         self._clock = clock
         self._hosts = hosts
         self._news = news
+        self._new_id = new_id
         self.world = World()
         self.prober = Prober(clock, begin, self.found)
         self.journal = Journal(store, self._look, news)
@@ -66,7 +72,7 @@ class Controller:
         self._launched: dict[str, int] = {}
         self._launches = 0
         self._stale: set[str] = set()
-        self._woken: set[str] = set()
+        self._woken: dict[str, None] = {}
         self._awake = asyncio.Event()
         self._turned = asyncio.Event()
         self._table_changed = asyncio.Event()
@@ -97,7 +103,7 @@ class Controller:
         self._nudge(deployment_id)
 
     def _nudge(self, deployment_id: str) -> None:
-        self._woken.add(deployment_id)
+        self._woken[deployment_id] = None
         self._awake.set()
 
     async def down(self) -> None:
@@ -141,7 +147,7 @@ class Controller:
         while True:
             await self._awake.wait()
             self._awake.clear()
-            woken, self._woken = self._woken, set()
+            woken, self._woken = self._woken, {}
             for deployment_id in woken:
                 await self._try_to(self._turn, deployment_id)
             self._turned.set()
@@ -230,7 +236,7 @@ class Controller:
             },
             templates=managed.templates,
             marks=managed.marks,
-            new_id=lambda: str(uuid.uuid4()),
+            new_id=self._new_id,
         )
         plan = reconcile(managed.desired, observed, self._clock.now())
         for replica in plan.replicas:

@@ -11,7 +11,7 @@ from hale.core.outlook import outlook
 from hale.core.probe import TcpAction
 from hale.core.replica import Phase, Replica
 from hale.errors import StoreError
-from hale.local.controller import Controller
+from hale.local.controller import Controller, unique_id
 from hale.local.managed import Managed
 from hale.local.prober import Begin
 from hale.ports import Balancer, Engine, LogLine, Observation, Store
@@ -36,6 +36,7 @@ class LocalPlatform:
         *,
         gateway: Address,
         domain: str,
+        new_id: Callable[[], str] = unique_id,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -51,6 +52,7 @@ class LocalPlatform:
             clock,
             hosts=self.hosts,
             news=self._tell_followers,
+            new_id=new_id,
         )
 
     async def run(self, ready: Callable[[], None]) -> None:

@@ -1,0 +1,218 @@
+"""Plays the commands of a scenario on a LocalPlatform out of memory parts, in virtual time.
+
+A command is a method below: `scale web 4` calls `scale("web", "4")`, `deploy web replicas=2` calls
+`deploy("web", replicas="2")`. What hale did meanwhile comes back as lines, a time in seconds before each.
+"""
+
+import asyncio
+import itertools
+import json
+from dataclasses import replace
+from typing import Any
+
+from hale.clock import Clock
+from hale.core.deployment import Deployment, Revision
+from hale.core.event import Event, Level
+from hale.local.platform import LocalPlatform
+from hale.settings import Address
+from tests.scenarios.parts import Balancer, Checks, Engine, Store
+
+EPOCH = 1_700_000_000.0
+CHECK = {"path": "/", "periodSeconds": 10, "timeoutSeconds": 1}
+CHECKS = {
+    "startup": {**CHECK, "failureThreshold": 6},
+    "readiness": {**CHECK, "failureThreshold": 3},
+    "liveness": {**CHECK, "failureThreshold": 3},
+}
+
+
+class Player:
+    """One machine; `daemon` is None while hale does not run."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        self._clock = Clock(EPOCH, asyncio.get_running_loop().time())
+        self._lines: list[tuple[float, str]] = []
+        self._ids = (f"r{number}" for number in itertools.count(1))
+        self.store = Store(self._tell)
+        self.engine = Engine(self._clock, self._say)
+        self.balancer = Balancer(self._say)
+        self.checks = Checks(self._clock)
+        self.platform: LocalPlatform
+        self.daemon: asyncio.Task[None] | None = None
+
+    # --- commands ---
+
+    async def serve(self, clock: str = "0") -> None:
+        """hale starts, with the machine's clock set forward or back by `clock` seconds meanwhile."""
+        self._clock = replace(self._clock, epoch=self._clock.epoch + float(clock))
+        self.checks.clock = self._clock
+        self.engine.alone(self._clock)
+        self.platform = LocalPlatform(
+            self.store,
+            self.engine,
+            self.balancer,
+            self.checks.begin,
+            self._clock,
+            gateway=Address("127.0.0.1", 80),
+            domain="test",
+            new_id=lambda: next(self._ids),
+        )
+        adopted = asyncio.Event()
+        self.daemon = self._group.create_task(self.platform.run(adopted.set))
+        await adopted.wait()
+
+    async def kill(self) -> None:
+        """hale ends; what it started goes on."""
+        assert self.daemon is not None
+        self.daemon.cancel()
+        await asyncio.wait({self.daemon})
+        self.daemon = None
+        self.engine.alone(self._clock)
+
+    async def down(self) -> None:
+        await self.platform.down()
+        await self.kill()
+
+    async def power_cut(self) -> None:
+        await self.kill()
+        self.engine.cut_power()
+        await self.balancer.apply([])
+
+    async def wait(self, seconds: str) -> None:
+        await asyncio.sleep(float(seconds))
+
+    async def deploy(self, name: str, replicas: str = "1", version: str = "1", **others: str) -> None:
+        """Apply a spec; `version` is what replicas depend on, `others` as `_spec` has them."""
+        deployment = await self.store.deployment(name) or Deployment(name, "p", name, name, self._clock.now())
+        await self._apply(deployment, _spec(name, int(replicas), version, others))
+
+    async def scale(self, name: str, replicas: str) -> None:
+        await self._change(name, lambda spec: spec["resources"].update(replicas=int(replicas)))
+
+    async def disable(self, name: str) -> None:
+        await self._change(name, lambda spec: spec.update(enabled=False))
+
+    async def enable(self, name: str) -> None:
+        await self._change(name, lambda spec: spec.update(enabled=True))
+
+    async def rollback(self, name: str, number: str) -> None:
+        documents = {str(r.number): r.document for r in await self.store.revisions(name)}
+        await self._apply(await self._deployment(name), json.loads(documents[number]))
+
+    async def restart(self, name: str) -> None:
+        deployment = await self._deployment(name)
+        await self._put(replace(deployment, restarts=deployment.restarts + 1))
+
+    async def delete(self, name: str) -> None:
+        await self._put(replace(await self._deployment(name), deleted_at=self._clock.now()))
+
+    async def answer(self, replica_id: str, kind: str, answer: str) -> None:
+        """From now on a check of the replica (`*`: of all) gets this status, or `none` within its timeout."""
+        self.checks.answers[replica_id, kind] = answer
+
+    async def forget(self, name: str) -> None:
+        """The store has lost the deployment."""
+        await self.store.delete_deployment(name)
+
+    async def exit(self, replica_id: str, code: str = "1") -> None:
+        self.engine.exit(replica_id, int(code))
+
+    async def lose(self, replica_id: str) -> None:
+        self.engine.lose(replica_id)
+
+    async def stubborn(self, replica_id: str) -> None:
+        self.engine.stubborn.add(replica_id)
+
+    async def slow(self, seconds: str) -> None:
+        """Starts take this long."""
+        self.engine.slow = float(seconds)
+
+    async def refuse(self, *why: str) -> None:
+        """The engine can't start anything (no reason: it can again)."""
+        self.engine.refusals["serve"] = " ".join(why)
+
+    async def fail(self, part: str, *why: str) -> None:
+        """The store can't write, the engine or the balancer does nothing (no reason: they can again)."""
+        parts = {"store": self.store, "engine": self.engine, "balancer": self.balancer}
+        parts[part].failure = " ".join(why)
+
+    async def request(self, name: str) -> None:
+        status, server = self.balancer.begin(f"{name}.test")
+        self._say(f"a request: {status} {server}".rstrip())
+
+    async def finish(self, server: str) -> None:
+        self.balancer.finish(server)
+
+    async def show(self, name: str) -> None:
+        """Each replica with its attempt, and what happens to it next; the newest revision's marks."""
+        for seen in await self.platform.observe(name):
+            next_ = f"; {seen.next.action}: {seen.next.reason}" if seen.next else ""
+            at = f" at {seen.next.at - EPOCH:.3f}" if seen.next and seen.next.at is not None else ""
+            self._say(f"= {seen.replica.id}.{seen.replica.attempt} {seen.replica.phase}{next_}{at}")
+        for newest in await self.store.revisions(name, limit=1):
+            applied, healthy = newest.applied_at is not None, newest.healthy_at is not None
+            self._say(f"= revision {newest.number}: {applied=}, {healthy=}, {newest.error or 'no error'}")
+
+    # --- the rest ---
+
+    async def play(self, commands: list[str]) -> list[str]:
+        self._lines = []
+        for command in commands:
+            name, *words = command.split()
+            given = dict(word.split("=", 1) for word in words if "=" in word)
+            await getattr(self, name)(*[word for word in words if "=" not in word], **given)
+        return [f"{at - EPOCH:10.3f}  {line}" for at, line in sorted(self._lines, key=lambda line: line[0])]
+
+    async def _change(self, name: str, change: Any) -> None:
+        spec = json.loads((await self.store.revisions(name, limit=1))[0].document)
+        change(spec)
+        await self._apply(await self._deployment(name), spec)
+
+    async def _apply(self, deployment: Deployment, spec: dict[str, Any]) -> None:
+        number = len(await self.store.revisions(deployment.id)) + 1
+        revision_id = f"{deployment.id}-{number}"
+        await self.store.apply(
+            deployment, Revision(revision_id, deployment.id, number, json.dumps(spec), self._clock.now())
+        )
+        self._wake(deployment.id)
+
+    async def _put(self, deployment: Deployment) -> None:
+        await self.store.put_deployment(deployment)
+        self._wake(deployment.id)
+
+    def _wake(self, deployment_id: str) -> None:
+        if self.daemon is not None:
+            self.platform.wake(deployment_id)
+
+    async def _deployment(self, name: str) -> Deployment:
+        deployment = await self.store.deployment(name)
+        assert deployment is not None
+        return deployment
+
+    def _say(self, line: str) -> None:
+        self._lines.append((self._clock.now(), line))
+
+    def _tell(self, event: Event) -> None:
+        mark = "!" if event.level is Level.WARNING else "*"
+        who = event.replica_id or event.deployment_id or "hale"
+        lines = [f"{mark} {who} {event.type.partition('.')[2]}: {event.message}"]
+        if len(event.cause) > 2:
+            lines += [f"      {link.at - EPOCH:.3f} {link.kind}: {link.message}" for link in event.cause]
+        self._lines += [(event.at, line) for line in lines]
+
+
+def _spec(name: str, replicas: int, version: str, others: dict[str, str]) -> dict[str, Any]:
+    """`checks=readiness,liveness` (or none) names the checks; what else there is are hale's own settings."""
+    wanted = others.pop("checks", "startup,readiness,liveness").split(",")
+    spec: dict[str, Any] = {
+        "apiVersion": "v1",
+        "name": name,
+        "command": ["serve"],
+        "env": [{"name": "VERSION", "value": version}],
+        "resources": {"machineType": "C4", "replicas": replicas, "ports": [80]},
+        "healthChecks": {kind: check for kind, check in CHECKS.items() if kind in wanted},
+    }
+    if others:
+        spec["hale"] = {key: int(value) for key, value in others.items()}
+    return spec
