@@ -161,6 +161,7 @@ async def _answering(app: FastAPI, listener: socket.socket, group: asyncio.TaskG
     config = uvicorn.Config(
         app,
         log_config=None,
+        log_level="error",  # a line for all that is no HTTP would let strangers fill the disk
         access_log=False,
         lifespan="off",
         http=BoundedConnection,

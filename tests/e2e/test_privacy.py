@@ -116,6 +116,17 @@ def test_whoever_listens_where_a_dead_daemon_did_is_not_sent_the_token(hale: Hal
             impostor.accept()
 
 
+def test_strangers_cannot_fill_the_log(shared_hale: Hale) -> None:
+    host, _, port = (shared_hale.data / "api").read_text().strip().rpartition(":")
+    before = shared_hale.log_text()
+    for _ in range(20):
+        with socket.create_connection((host, int(port)), timeout=30) as stranger:
+            stranger.sendall(b"what is this\r\n\r\n")
+            assert stranger.recv(1024).startswith(b"HTTP/1.1 400 ")
+    assert shared_hale.api.get("deployments", headers={"Authorization": "Bearer x"}).status_code == 401
+    assert shared_hale.log_text() == before
+
+
 def test_a_planted_log_of_the_background_is_not_followed(new_hale: NewHale) -> None:
     hale = new_hale()
     hale.data.mkdir()
