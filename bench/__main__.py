@@ -18,9 +18,7 @@ PARTS = ("checks", "lateness", "gateway", "cutoff", "ready", "daemon")
 
 def measure(part: str) -> Sequence[Row]:
     rows = importlib.import_module(f"bench.{part}").rows()
-    if inspect.isawaitable(rows):
-        rows = uvloop.run(rows)
-    return list(rows)
+    return list(uvloop.run(rows) if inspect.iscoroutine(rows) else rows)
 
 
 def main() -> int:

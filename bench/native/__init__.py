@@ -1,5 +1,6 @@
 """Small fast programs to measure against: in C if there is a compiler, else in Python."""
 
+import resource
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _HERE = Path(__file__).parent
+_FILES = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Programs:
 @contextmanager
 def answering(programs: Programs, count: int = 1) -> Iterator[list[int]]:
     """The ports of a server that answers every request alike, and ends with its standard input."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _FILES)), hard))
     process = subprocess.Popen(
         [*programs.answers, str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -25,7 +25,8 @@ def begin(epoll: select.epoll, connections: dict[int, socket.socket]) -> None:
 
 
 def main() -> None:
-    epoll, connections, left = select.epoll(), {}, CHECKS - AT_A_TIME
+    epoll, left = select.epoll(), CHECKS - AT_A_TIME
+    connections: dict[int, socket.socket] = {}
     for _ in range(AT_A_TIME):
         begin(epoll, connections)
     while connections:
