@@ -281,6 +281,35 @@ def test_a_run_of_another_attempt_is_not_this_one() -> None:
     assert life.replica.cause[0].message == "gone without a trace"
 
 
+@pytest.mark.parametrize("phase", sorted(set(Phase) - {Phase.STOPPED}))
+def test_an_attempt_later_than_the_one_remembered_is_taken_over_at_once(phase: Phase) -> None:
+    """hale went on while it could not write: numbers of attempts never go back, and no good one is ended."""
+    life = Life(begin=replica(phase, attempt=2, restarts=1, failures=5))
+    life.see(50.0, running(4))
+    assert (life.phase, life.replica.attempt, life.replica.restarts) == (Phase.STARTING, 4, 3)
+
+
+def test_a_later_attempt_that_ended_unseen_is_followed_by_the_next() -> None:
+    life = Life(begin=replica(Phase.READY, attempt=1))
+    life.see(50.0, exited(49.0, 3, attempt=3))
+    assert life.phase is Phase.BACKOFF
+    assert (life.replica.attempt, life.replica.cause[0].message) == (3, "exited with code 3 after 49 s")
+
+
+def test_a_clock_that_was_set_back_does_not_drain_for_longer() -> None:
+    """The store has an instant of before; this template drains for 30 s."""
+    for drain_until, phase in ((130.0, Phase.DRAINING), (132.0, Phase.STOPPING)):
+        life = Life(begin=replica(Phase.DRAINING, drain_until=drain_until, first_ready_at=0.0))
+        life.see(100.0, running())
+        assert life.phase is phase
+
+
+def test_a_back_off_that_is_over_when_the_exit_is_seen_is_none() -> None:
+    life = Life(begin=replica(Phase.READY, failures=3))
+    assert life.see(500.0, exited(100.0, 1)) == ["exited", "restarting"]
+    assert life.events[0].message.endswith("restart 1 at once")
+
+
 def test_a_first_start_has_no_cause() -> None:
     life = Life()
     life.see(1.0, running())
@@ -421,7 +450,7 @@ def test_the_end_is_the_end() -> None:
 
 def test_rows_79_and_80_nothing_a_check_says_matters_while_it_ends() -> None:
     for phase in sorted(LEAVING):
-        life = Life(begin=replica(phase, retired=True, drain_until=100.0, first_ready_at=0.0))
+        life = Life(begin=replica(phase, retired=True, drain_until=70.0, first_ready_at=0.0))
         for health in (FAILED, PASSED):
             facts = Facts(Run(1, 0.0), health=health)
             assert life.see(50.0, facts) == []

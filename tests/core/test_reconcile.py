@@ -168,7 +168,7 @@ def test_leaving_replicas_do_not_count_against_the_surge() -> None:
 
 
 def test_a_replica_that_leaves_to_be_restarted_still_counts() -> None:
-    fleet = [replica(Phase.DRAINING, id="a", first_ready_at=0.0, drain_until=200.0)]
+    fleet = [replica(Phase.DRAINING, id="a", first_ready_at=0.0, drain_until=120.0)]
     plan = turn(desired(1), fleet, {"a": GOOD})
     assert done(plan) == ["drain a"]
 
@@ -249,10 +249,11 @@ def test_a_replica_on_its_way_to_a_restart_is_taken_along() -> None:
 # --- actions --------------------------------------------------------------------------------------
 
 
-def test_the_grace_is_that_of_the_replicas_own_template() -> None:
-    fleet = [replica(Phase.STOPPING, id="a", template="old", retired=True), ready("b")]
+@pytest.mark.parametrize(("since", "left"), [(100.0, 20.0), (85.0, 5.0), (10.0, 0.0), (5000.0, 20.0)])
+def test_the_grace_is_what_is_left_of_that_of_the_replicas_own_template(since: float, left: float) -> None:
+    fleet = [replica(Phase.STOPPING, id="a", template="old", retired=True, since=since), ready("b")]
     plan = turn(desired(1), fleet, {"a": GOOD, "b": GOOD})
-    assert plan.actions == (Stop(fleet[0], 20.0),)
+    assert plan.actions == (Stop(fleet[0], left),)
 
 
 def test_what_was_retired_while_it_was_being_started_is_stopped_when_it_turns_up() -> None:
@@ -315,10 +316,10 @@ def test_a_refused_launch_is_asked_for_once_more_and_then_after_the_back_off() -
 def test_time_alone_changes_something_at_the_earliest_of_all() -> None:
     fleet = [
         replica(Phase.BACKOFF, id="a", due_at=170.0),
-        replica(Phase.DRAINING, id="b", first_ready_at=0.0, drain_until=140.0, retired=True),
+        replica(Phase.DRAINING, id="b", first_ready_at=0.0, drain_until=120.0, retired=True),
     ]
     drains = turn(desired(1), fleet, {"b": GOOD}, marks=Marks(0.0))
-    assert (done(drains), drains.wake_at) == (["drain b"], 140.0)
+    assert (done(drains), drains.wake_at) == (["drain b"], 120.0)
     assert isinstance(drains.actions[0], Drain)
     waits = turn(desired(1), fleet[:1], marks=Marks(0.0))
     assert waits.wake_at == 170.0

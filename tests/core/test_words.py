@@ -91,13 +91,13 @@ def test_an_answer_that_is_cut_says_so() -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (0, "exited with code 0"),
-        (137, "exited with code 137"),
-        (-signal.SIGKILL, "ended by SIGKILL"),
-        (-signal.SIGTERM, "ended by SIGTERM"),
-        (-250, "ended by signal 250"),
-        (None, "ended, its exit code is not known"),
+        (0, "exited with code 0 after 5 s"),
+        (137, "exited with code 137 after 5 s"),
+        (-signal.SIGKILL, "ended by SIGKILL after 5 s"),
+        (-signal.SIGTERM, "ended by SIGTERM after 5 s"),
+        (-250, "ended by signal 250 after 5 s"),
+        (None, "ended after 5 s, its exit code is not known"),
     ],
 )
 def test_endings(code: int | None, words: str) -> None:
-    assert ending(code) == words
+    assert ending(code, "5 s") == words

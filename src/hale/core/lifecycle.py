@@ -74,7 +74,7 @@ def _step(replica: Replica, template: Template, facts: Facts, now: float) -> Ste
         case Phase.PENDING:
             return _pending(replica, template, facts, now)
         case Phase.BACKOFF:
-            return _due(replica, template, now)
+            return _due(replica, template, facts, now)
         case Phase.STOPPED:
             return None
         case _:
@@ -83,8 +83,9 @@ def _step(replica: Replica, template: Template, facts: Facts, now: float) -> Ste
 
 def _running(replica: Replica, template: Template, facts: Facts, now: float) -> Step | None:
     if facts.run is None or facts.run.attempt != replica.attempt:
-        # Somebody took it away, or its record was lost.
-        return _ended(replica, template, Link("exit", now, "gone without a trace"), now, now)
+        # Somebody took it away, or its record was lost; or hale went on while it could not write.
+        text = "its end was not written down" if _ahead(facts.run, replica) else "gone without a trace"
+        return _ended(replica, template, Link("exit", now, text), now, now)
     if facts.run.exited_at is not None:
         return _exited(replica, template, facts.run, now)
     match replica.phase:
@@ -93,14 +94,15 @@ def _running(replica: Replica, template: Template, facts: Facts, now: float) -> 
         case Phase.UNREADY | Phase.READY:
             return _serving(replica, template, facts, now)
         case Phase.DRAINING:
-            return _draining(replica, facts, now)
+            return _draining(replica, template, facts, now)
         case _:
             return None
 
 
 def _pending(replica: Replica, template: Template, facts: Facts, now: float) -> Step | None:
     run = facts.run
-    if run is not None and run.attempt == replica.attempt:
+    if run is not None and run.attempt >= replica.attempt:
+        replica = _numbered(replica, run.attempt)
         cause = replica.cause
         if replica.restarts:
             cause = (*cause, Link("start", run.started_at, f"attempt {replica.attempt} started"))
@@ -115,15 +117,14 @@ def _pending(replica: Replica, template: Template, facts: Facts, now: float) -> 
     return None
 
 
-def _due(replica: Replica, template: Template, now: float) -> Step | None:
-    wait = 0.0 if replica.due_at is None else replica.due_at - now
-    # A wait longer than the longest means that the clock was set back since; a second is for rounding.
-    if 0.0 < wait <= template.backoff.maximum + 1.0:
+def _due(replica: Replica, template: Template, facts: Facts, now: float) -> Step | None:
+    ahead = _ahead(facts.run, replica)
+    if not ahead and not _over(replica.due_at, template.backoff.maximum, now):
         return None
+    # Attempts of a replica never go back: the engine knows them by their numbers.
+    attempt = facts.run.attempt if ahead and facts.run is not None else replica.attempt + 1
     replica = replace(
-        advance(replica, Trigger.DUE, now),
-        attempt=replica.attempt + 1,
-        restarts=replica.restarts + 1,
+        _numbered(advance(replica, Trigger.DUE, now), attempt),
         started_at=None,
         passed_at=None,
         first_ready_at=None,
@@ -131,6 +132,21 @@ def _due(replica: Replica, template: Template, now: float) -> Step | None:
         drain_until=None,
     )
     return replica, _event(replica, now, "replica.restarting", f"restart {replica.restarts}")
+
+
+def _ahead(run: Run | None, replica: Replica) -> bool:
+    """Whether the engine had a later attempt than we remember: the Store could not keep up."""
+    return run is not None and run.attempt > replica.attempt
+
+
+def _numbered(replica: Replica, attempt: int) -> Replica:
+    return replace(replica, attempt=attempt, restarts=replica.restarts + attempt - replica.attempt)
+
+
+def _over(at: float | None, longest: float, now: float) -> bool:
+    """Whether the instant has come, or lies too far ahead: then the clock was set back since it was set."""
+    # A second is for rounding.
+    return at is None or not 0.0 < at - now <= longest + 1.0
 
 
 def _starting(replica: Replica, template: Template, facts: Facts, now: float) -> Step | None:
@@ -175,8 +191,8 @@ def _serving(replica: Replica, template: Template, facts: Facts, now: float) -> 
     return None
 
 
-def _draining(replica: Replica, facts: Facts, now: float) -> Step | None:
-    over = replica.drain_until is not None and now >= replica.drain_until
+def _draining(replica: Replica, template: Template, facts: Facts, now: float) -> Step | None:
+    over = replica.drain_until is not None and _over(replica.drain_until, template.drain, now)
     # Of a replica that never had traffic there is nothing to wait for.
     if not (facts.drained or over or replica.first_ready_at is None):
         return None
@@ -216,7 +232,7 @@ def _restart(replica: Replica, template: Template, probe: Probe, health: Health,
 
 def _exited(replica: Replica, template: Template, run: Run, now: float) -> Step:
     at = run.exited_at if run.exited_at is not None else now
-    text = f"{ending(run.exit_code)} after {duration(at - run.started_at)}"
+    text = ending(run.exit_code, duration(at - run.started_at))
     return _ended(replica, template, Link("exit", at, text), at, now)
 
 
@@ -242,16 +258,14 @@ def _back_off(replica: Replica, template: Template, cause: Cause, at: float, now
     ran_well = at - replica.passed_at if replica.passed_at is not None else 0.0
     failures = template.backoff.failures_after(replica.failures, ran_well)
     delay = template.backoff.delay(failures)
-    text = (
-        f"restart {replica.restarts + 1} in {duration(delay)}"
-        if delay
-        else f"restart {replica.restarts + 1} at once"
-    )
+    due_at = at + delay
+    when = f"in {duration(delay)}" if due_at > now else "at once"
+    text = f"restart {replica.restarts + 1} {when}"
     return replace(
         advance(replica, Trigger.EXITED, now),
         ready_at=None,
         failures=failures,
-        due_at=at + delay,
+        due_at=due_at,
         cause=(*cause, Link("back-off", now, text)),
     )
 

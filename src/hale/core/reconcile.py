@@ -102,7 +102,7 @@ def reconcile(desired: Desired, observed: Observed, now: float) -> Plan:
         replicas = rolled
     replicas = [_relabelled(replica, desired) for replica in replicas]
     marks = _mark(desired, replicas, observed.marks, events, now)
-    actions = [action for replica in replicas if (action := _action(replica, observed))]
+    actions = [action for replica in replicas if (action := _action(replica, observed, now))]
     actions.extend(_forgettable(replicas, observed))
     return Plan(
         tuple(replicas),
@@ -225,14 +225,16 @@ def _deadline(desired: Desired, marks: Marks) -> float | None:
     return max(desired.since, marks.progressed_at or 0.0) + desired.strategy.progress_deadline
 
 
-def _action(replica: Replica, observed: Observed) -> Action | None:
+def _action(replica: Replica, observed: Observed, now: float) -> Action | None:
     match replica.phase:
         case Phase.PENDING:
             return Launch(replica)
         case Phase.DRAINING:
             return Drain(replica)
         case Phase.STOPPING:
-            return Stop(replica, observed.templates[replica.template].grace)
+            # Asked again, by the next daemon or after some trouble, it has what is left.
+            asked = max(0.0, now - replica.since)
+            return Stop(replica, max(0.0, observed.templates[replica.template].grace - asked))
         case Phase.STOPPED if _still_runs(observed.facts.get(replica.id)):
             # It was retired while it was being started.
             return Stop(replica, observed.templates[replica.template].grace)

@@ -34,13 +34,14 @@ def outcome(result: ProbeResult) -> str:
     return f'{text}: "{said}"' if said else text
 
 
-def ending(code: int | None) -> str:
-    """How a process ended: `exited with code 1`, `ended by SIGKILL`."""
+def ending(code: int | None, ran_for: str) -> str:
+    """How a process ended: `exited with code 1 after 3 s`, `ended by SIGKILL after 2 min`."""
     if code is None:
-        return "ended, its exit code is not known"
+        return f"ended after {ran_for}, its exit code is not known"
     if code >= 0:
-        return f"exited with code {code}"
+        return f"exited with code {code} after {ran_for}"
     try:
-        return f"ended by {signal.Signals(-code).name}"
+        name = signal.Signals(-code).name
     except ValueError:
-        return f"ended by signal {-code}"
+        name = f"signal {-code}"
+    return f"ended by {name} after {ran_for}"
