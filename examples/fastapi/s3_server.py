@@ -72,7 +72,7 @@ class S3Server:
         command = [find_rclone(), "serve", "s3", "--config", "", "--addr", f"127.0.0.1:{self.port}"]
         with (self.folder.parent / "s3.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--dir-cache-time", "100ms", str(self.folder)],
+                [*command, "--dir-cache-time", "10ms", str(self.folder)],
                 # By the environment, where other users of the machine can't see it.
                 env=os.environ | {"RCLONE_AUTH_KEY": f'"{self._auth}"'},
                 stdin=subprocess.DEVNULL,

@@ -121,7 +121,7 @@ def test_readiness_fails_while_s3_is_away_and_comes_back_with_it(s3: S3Server, c
 
 def test_readiness_fails_when_the_bucket_is_gone(s3: S3Server, client: httpx.Client) -> None:
     (s3.folder / "iris").rename(s3.folder / "elsewhere")
-    assert client.get("/readiness/").status_code == 503
+    until(lambda: client.get("/readiness/").status_code == 503, what="S3 has seen that the bucket is gone")
 
 
 def test_a_hanging_s3_holds_up_neither_liveness_nor_readiness(s3: S3Server, client: httpx.Client) -> None:
