@@ -25,11 +25,11 @@ GATEWAY_PORT = 8080
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 TO_TRY = """\
-hale's demo: {here}/app.py in two replicas, their model in a real S3 server.
+hale's demo: {here}/app.py twice, its model in a real S3 server.
 Ctrl-C ends all of it. Once they are ready, from another terminal:
 
   curl http://iris.localhost:{port}/predict/ -H 'Content-Type: application/json' \\
-    -d '{{"sepal_length": 6.3, "sepal_width": 3.3, "petal_length": 6.0, "petal_width": 2.5}}'
+  -d '{{"sepal_length":6.3,"sepal_width":3.3,"petal_length":6,"petal_width":2.5}}'
   ls {bucket}/predictions
 
   kill -STOP {s3_pid}    # S3 hangs: within 35 s both replicas leave traffic
