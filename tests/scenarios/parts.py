@@ -7,7 +7,7 @@ from hale.clock import Clock
 from hale.core.deployment import Deployment, Revision
 from hale.core.event import Event
 from hale.core.probe import Probe, ProbeResult
-from hale.errors import StoreError
+from hale.errors import EngineError, EngineUnavailableError, StoreError
 from hale.local.checks import Target
 from hale.memory.balancer import MemoryBalancer
 from hale.memory.engine import MemoryEngine
@@ -18,12 +18,18 @@ Say = Callable[[str], None]
 
 
 class Store(MemoryStore):
-    """With a reason in `failure` nothing can be written."""
+    """With a reason in `failure` nothing can be written, with one in `unreadable` nothing be read."""
 
     def __init__(self, said: Callable[[Event], None]) -> None:
         super().__init__()
         self._said = said
         self.failure = ""
+        self.unreadable = ""
+
+    async def deployment(self, deployment_id: str) -> Deployment | None:
+        if self.unreadable:
+            raise StoreError(f"cannot read the database: {self.unreadable}")
+        return await super().deployment(deployment_id)
 
     def _write(self) -> None:
         if self.failure:
@@ -62,20 +68,29 @@ class Store(MemoryStore):
 
 
 class Engine(MemoryEngine):
-    """`slow` is how long a start takes."""
+    """`slow` is how long a start takes; with a reason in `busy` it answers to no start.
+
+    With one in `unstoppable` it ends nothing.
+    """
 
     def __init__(self, clock: Clock, say: Say) -> None:
         super().__init__(clock)
         self._say = say
         self.slow = 0.0
+        self.busy = ""
+        self.unstoppable = ""
 
     async def start(self, launch: Launch) -> Instance:
         self._say(f"start {launch.replica_id}.{launch.attempt} of revision {launch.revision}")
         await asyncio.sleep(self.slow)
+        if self.busy:
+            raise EngineUnavailableError(self.busy)
         return await super().start(launch)
 
     async def stop(self, replica_id: str, *, grace: float) -> None:
         self._say(f"stop {replica_id}, grace {grace:g}")
+        if self.unstoppable:
+            raise EngineError(self.unstoppable)
         await super().stop(replica_id, grace=grace)
 
     async def remove(self, replica_id: str) -> None:

@@ -132,10 +132,20 @@ class Player:
         """The engine can't start anything (no reason: it can again)."""
         self.engine.refusals["serve"] = " ".join(why)
 
-    async def fail(self, part: str, *why: str) -> None:
-        """The store can't write, the engine or the balancer does nothing (no reason: they can again)."""
-        parts = {"store": self.store, "engine": self.engine, "balancer": self.balancer}
-        parts[part].failure = " ".join(why)
+    async def fail(self, what: str, *why: str) -> None:
+        """The store can't be written or read, the engine does nothing, or starts or stops nothing, and so on.
+
+        Without a reason it is well again.
+        """
+        part, attribute = {
+            "store": (self.store, "failure"),
+            "read": (self.store, "unreadable"),
+            "engine": (self.engine, "failure"),
+            "start": (self.engine, "busy"),
+            "stop": (self.engine, "unstoppable"),
+            "balancer": (self.balancer, "failure"),
+        }[what]
+        setattr(part, attribute, " ".join(why))
 
     async def request(self, name: str) -> None:
         status, server = self.balancer.begin(f"{name}.test")

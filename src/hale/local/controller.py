@@ -9,23 +9,23 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 
 from hale.clock import Clock
-from hale.core.deployment import Deployment, Template
+from hale.core.deployment import Deployment, Desired, Template
 from hale.core.event import Event, Level
 from hale.core.lifecycle import settle
-from hale.core.probe import Health, ProbeKind, TcpAction
+from hale.core.probe import Health, ProbeKind
 from hale.core.reconcile import Marks, Observed, Plan, reconcile
 from hale.core.replica import Phase, Replica
-from hale.core.words import outcome
 from hale.errors import HaleError
+from hale.local import story
 from hale.local.checks import Target
-from hale.local.desired import desired_of, templates_of
+from hale.local.desired import desired_of, gone_down, templates_of
 from hale.local.executor import Executor
 from hale.local.journal import Journal
 from hale.local.managed import Managed, World, server_id
 from hale.local.prober import Begin, Finding, Prober
+from hale.local.traffic import Traffic
 from hale.ports import Balancer, Engine, Instance, Route, Store
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ class Controller:
         self.world = World()
         self.prober = Prober(clock, begin, self.found)
         self.journal = Journal(store, self._look, news)
+        self._traffic = Traffic(balancer, self.table, clock, self.journal.tell)
         self._executor: Executor
         self._launched: dict[str, int] = {}
         self._launches = 0
@@ -75,7 +76,8 @@ class Controller:
         self._woken: dict[str, None] = {}
         self._awake = asyncio.Event()
         self._turned = asyncio.Event()
-        self._table_changed = asyncio.Event()
+        self._retrying: set[str] = set()
+        self._troubles: dict[str, str] = {}
         self._started_at = 0.0
         self._down = False
 
@@ -92,10 +94,11 @@ class Controller:
                 await self._adopt()
                 group.create_task(self.journal.run())
                 group.create_task(self._turn_for_ever())
-                group.create_task(self._carry_traffic())
+                group.create_task(self._traffic.run())
                 ready()
         finally:
             self.prober.close()
+            await self.journal.flush()
 
     def wake(self, deployment_id: str) -> None:
         """What is wanted of this deployment may have changed: read it anew and look at it."""
@@ -109,8 +112,9 @@ class Controller:
     async def down(self) -> None:
         """Retire every replica, and return when the last one is gone and that is written."""
         self._down = True
-        for deployment_id in self.world.managed:
-            self.wake(deployment_id)
+        for managed in self.world.managed.values():
+            managed.desired = gone_down(managed.desired)
+            self._nudge(managed.deployment.id)
         while not all(map(self._over, self.world.managed.values())):
             self._turned.clear()
             await self._turned.wait()
@@ -123,61 +127,75 @@ class Controller:
         """Take over replicas that outlived the daemon before this one; end those that nobody knows."""
         await self._observe_engine()
         for deployment in await self._store.deployments():
-            self._stale.add(deployment.id)
+            self.wake(deployment.id)
             await self._try_to(self._refresh, deployment.id)
-        states = await self._store.replicas(finished=True)
-        for replica, _ in states:
-            self.world.adopt(replica)
-        for managed in self.world.managed.values():
-            await self._load_templates(managed)
-        for replica, health in states:
-            known = self.world.find(replica.id)
-            if known is not None:
-                self._watch(*known, health)
-        for replica_id in self.world.strays():
+        remembered = {replica.id for replica, _ in await self._store.replicas(finished=True)}
+        for replica_id in [each for each in self.world.instances if each not in remembered]:
             log.warning("replica %s belongs to no deployment: ending it", replica_id)
             self._executor.end_stray(replica_id)
         # Every deployment has its turn before the gateway hears of the first: a table in the making
         # would take away routes that work.
-        for deployment_id in list(self.world.managed):
-            await self._try_to(self._turn, deployment_id)
-        self._table_changed.set()
+        await self._turn_all()
+        self._traffic.changed()
 
     async def _turn_for_ever(self) -> None:
         while True:
             await self._awake.wait()
-            self._awake.clear()
-            woken, self._woken = self._woken, {}
-            for deployment_id in woken:
-                await self._try_to(self._turn, deployment_id)
-            self._turned.set()
+            await self._turn_all()
 
-    async def _try_to(self, do: Callable[[str], Awaitable[None]], deployment_id: str) -> None:
-        """One deployment's trouble is not another's."""
+    async def _turn_all(self) -> None:
+        """A turn for each that was woken."""
+        self._awake.clear()
+        woken, self._woken = self._woken, {}
+        for deployment_id in woken:
+            read = await self._try_to(self._refresh, deployment_id)
+            # What can't be read anew is looked after as it was: health comes before memory.
+            if await self._try_to(self._turn, deployment_id) and read:
+                self._troubles.pop(deployment_id, None)
+        self._turned.set()
+
+    async def _try_to(self, do: Callable[[str], Awaitable[None]], deployment_id: str) -> bool:
+        """One deployment's trouble is not another's: it is told once, and tried again."""
         try:
             await do(deployment_id)
-        except HaleError as error:
-            log.warning("deployment %s: %s", deployment_id, error.message)
-            self._nudge_at(deployment_id, self._clock.now() + _RETRY)
-        except Exception:
-            log.exception("deployment %s: its turn broke off", deployment_id)
-            self._nudge_at(deployment_id, self._clock.now() + _RETRY)
+        except Exception as error:
+            foreseen = isinstance(error, HaleError)
+            why = error.message if isinstance(error, HaleError) else f"cannot look after it: {error!r}"
+            if self._troubles.get(deployment_id) != why:
+                self._troubles[deployment_id] = why
+                log.warning("deployment %s: %s", deployment_id, why, exc_info=not foreseen)
+                told = Event(self._clock.now(), "deployment.trouble", why, deployment_id, level=Level.WARNING)
+                self.journal.tell(told)
+            self._retry(deployment_id)
+            return False
+        return True
+
+    def _retry(self, deployment_id: str) -> None:
+        if deployment_id not in self._retrying:
+            self._retrying.add(deployment_id)
+            asyncio.get_running_loop().call_later(_RETRY, self._again, deployment_id)
+
+    def _again(self, deployment_id: str) -> None:
+        self._retrying.discard(deployment_id)
+        self._nudge(deployment_id)
 
     # --- a turn -----------------------------------------------------------------------------
 
     async def _turn(self, deployment_id: str) -> None:
-        await self._refresh(deployment_id)
         managed = self.world.managed.get(deployment_id)
         if managed is None:
             return
         await self._load_templates(managed)
         await self._observe_engine()
         plan = self._decide(managed)
+        # What is begun was written down before, or nobody would know of it after a crash.
         await self.journal.flush()
         for action in plan.actions:
-            self._executor.perform(action, managed.deployment, managed.template(action.replica))
+            # What changed meanwhile has woken another turn.
+            if managed.replicas.get(action.replica.id) == action.replica:
+                self._executor.perform(action, managed.deployment, managed.template(action.replica))
         if plan.wake_at is not None:
-            self._nudge_at(deployment_id, plan.wake_at)
+            self._nudge_at(managed, plan.wake_at)
         if managed.deployment.deleted_at is not None and self._over(managed) and not self._down:
             await self._remove(managed)
 
@@ -187,25 +205,48 @@ class Controller:
             return
         self._stale.discard(deployment_id)
         try:
-            deployment = await self._store.deployment(deployment_id)
-            revisions = await self._store.revisions(deployment_id) if deployment else []
-        except HaleError:
+            await self._read(deployment_id)
+        except BaseException:
             self._stale.add(deployment_id)
             raise
+
+    async def _read(self, deployment_id: str) -> None:
+        deployment = await self._store.deployment(deployment_id)
+        revisions = await self._store.revisions(deployment_id, limit=1) if deployment else []
         if deployment is None or not revisions:
             self._drop(deployment_id)
             return
         newest = revisions[0]
-        desired = desired_of(deployment, newest, down=self._down, not_before=self._started_at)
-        managed = self.world.managed.get(deployment_id)
+        desired = desired_of(deployment, newest, not_before=self._started_at)
+        if self._down:
+            desired = gone_down(desired)
         marks = Marks(newest.applied_at, newest.healthy_at, newest.error)
+        managed = self.world.managed.get(deployment_id)
         if managed is None:
-            managed = self.world.managed[deployment_id] = Managed(deployment, desired, marks)
-        elif managed.desired.revision != desired.revision:
+            await self._take_on(deployment, desired, marks)
+        else:
+            self._renew(managed, deployment, desired, marks)
+        self._traffic.changed()
+
+    async def _take_on(self, deployment: Deployment, desired: Desired, marks: Marks) -> None:
+        """From now on we look after it and all the replicas that the Store knows of it, or after none."""
+        states = await self._store.replicas(deployment.id, finished=True)
+        managed = Managed(deployment, desired, marks)
+        managed.replicas = {replica.id: replica for replica, _ in states}
+        managed.serving = any(replica.phase is Phase.READY for replica, _ in states)
+        managed.templates = {desired.template.key: desired.template}
+        await self._load_templates(managed)
+        self.world.take_on(managed)
+        for replica, health in states:
+            self._watch(managed, replica, health)
+
+    def _renew(self, managed: Managed, deployment: Deployment, desired: Desired, marks: Marks) -> None:
+        if managed.desired.revision != desired.revision:
             managed.marks = marks
         managed.deployment, managed.desired = deployment, desired
+        used = {replica.template for replica in managed.replicas.values()}
+        managed.templates = {key: kept for key, kept in managed.templates.items() if key in used}
         managed.templates[desired.template.key] = desired.template
-        self._table_changed.set()
 
     async def _load_templates(self, managed: Managed) -> None:
         missing = {replica.template for replica in managed.replicas.values()} - managed.templates.keys()
@@ -218,13 +259,14 @@ class Controller:
             managed.templates[key] = Template(key)
 
     async def _observe_engine(self) -> None:
-        """What the engine holds; a launch that came back meanwhile is newer than its answer."""
-        before = self._launches
+        """What the engine holds; what came in while it answered is newer than its answer."""
+        before, ended = self._launches, set(self.world.ended)
         instances = {instance.replica_id: instance for instance in await self._engine.instances()}
         for replica_id, number in self._launched.items():
             if number > before and replica_id in self.world.instances:
                 instances[replica_id] = self.world.instances[replica_id]
         self.world.instances = instances
+        self.world.ended -= ended
 
     def _decide(self, managed: Managed) -> Plan:
         """Reconcile, and take the outcome over; nothing else runs in between."""
@@ -256,16 +298,16 @@ class Controller:
         self.world.owners[after.id] = managed.deployment.id
         self.journal.changed(after.id)
         if before is not None and before.phase is Phase.READY is not after.phase:
-            self._balancer.set_ready(server_id(before), ready=False)
+            self._traffic.set_ready(before, ready=False)
         if after.phase is Phase.READY and (before is None or before.phase is not Phase.READY):
-            self._balancer.set_ready(server_id(after), ready=True)
+            self._traffic.set_ready(after, ready=True)
         if before is not None and before.phase is Phase.DRAINING is not after.phase:
             self._executor.undrain(before)
         if after.phase in _WATCHED:
             self._watch(managed, after)
         else:
             self.prober.halt(after.id)
-        self._table_changed.set()
+        self._traffic.changed()
 
     def _watch(
         self, managed: Managed, replica: Replica, health: Mapping[ProbeKind, Health] | None = None
@@ -283,10 +325,19 @@ class Controller:
         if known is None or known[1].attempt != finding.attempt:
             return
         managed, replica = known
-        self._tell_finding(replica, finding)
+        self.journal.tell(*story.of_finding(replica, finding, self._clock.now()))
+        if not (finding.result.ok or finding.result.eager):
+            # Failures that count are written down: a replica's budget goes on over a restart of hale.
+            self.journal.changed(replica.id)
         if finding.turned:
             self._settle(managed, replica)
             self._nudge(replica.deployment_id)
+
+    def _nudge_at(self, managed: Managed, at: float) -> None:
+        if managed.timer is not None:
+            managed.timer.cancel()
+        loop, deployment_id = asyncio.get_running_loop(), managed.deployment.id
+        managed.timer = loop.call_at(self._clock.loop_time(at), self._nudge, deployment_id)
 
     def _settle(self, managed: Managed, replica: Replica) -> None:
         facts = self.world.facts(replica, self.prober.health(replica.id, replica.attempt))
@@ -297,10 +348,12 @@ class Controller:
     def _exited(self, replica_id: str) -> None:
         """The engine saw it end: no request goes there while a turn is on its way."""
         known = self.world.find(replica_id)
-        if known is not None and known[1].phase is Phase.READY:
-            self._balancer.set_ready(server_id(known[1]), ready=False)
-        if known is not None:
-            self._nudge(known[1].deployment_id)
+        if known is None:
+            return
+        if known[1].phase is Phase.READY:
+            self.world.ended.add(server_id(known[1]))
+            self._traffic.set_ready(known[1], ready=False)
+        self._nudge(known[1].deployment_id)
 
     # --- outcomes of actions ----------------------------------------------------------------
 
@@ -308,8 +361,9 @@ class Controller:
         self._launches += 1
         self._launched[replica.id] = self._launches
         self.world.instances[replica.id] = instance
+        self.world.settle_outcomes(replica.id)
         for note in instance.notes:
-            self._about(replica, "replica.note", note)
+            self._warn(replica, "replica.note", note)
         known = self.world.find(replica.id)
         if known is None:
             # It was forgotten while it was being started.
@@ -332,8 +386,10 @@ class Controller:
         self._nudge(replica.deployment_id)
 
     def troubled(self, replica: Replica, why: str) -> None:
-        if self.world.find(replica.id) is not None:
-            self._about(replica, "replica.trouble", why)
+        """It is tried again and again, and told once."""
+        if self.world.find(replica.id) is not None and self.world.troubles.get(replica.id) != why:
+            self.world.troubles[replica.id] = why
+            self._warn(replica, "replica.trouble", why)
         self._nudge(replica.deployment_id)
 
     async def forgotten(self, replica: Replica) -> None:
@@ -349,6 +405,8 @@ class Controller:
         """A deleted deployment goes when its last replica has ended, with all that was kept of it."""
         for replica_id in list(managed.replicas):
             await self._engine.remove(replica_id)
+        # Nothing is to be written of it behind its end.
+        self.journal.drop(managed.deployment.id, list(managed.replicas))
         await self._store.delete_deployment(managed.deployment.id)
         self._drop(managed.deployment.id)
 
@@ -366,73 +424,22 @@ class Controller:
         for replica_id in list(managed.replicas):
             self._let_go(replica_id)
         del self.world.managed[deployment_id]
-        self._table_changed.set()
+        self._traffic.changed()
         self._news()
 
     # --- events -----------------------------------------------------------------------------
 
     def _tell(self, managed: Managed, events: Sequence[Event]) -> None:
-        self.journal.tell(*map(self._detailed, events))
-        serving = any(replica.phase is Phase.READY for replica in managed.replicas.values())
-        if serving == managed.serving:
-            return
-        managed.serving = serving
-        now, deployment_id = self._clock.now(), managed.deployment.id
-        if serving:
-            self.journal.tell(Event(now, "deployment.serving", "requests are served", deployment_id))
-            return
-        text = "no ready replica: requests are answered with 503"
-        level = Level.WARNING if managed.desired.replicas else Level.NORMAL
-        self.journal.tell(Event(now, "deployment.not_serving", text, deployment_id, level=level))
+        places = self.world.instances
+        self.journal.tell(*(story.detailed(event, places.get(event.replica_id or "")) for event in events))
+        self.journal.tell(*story.of_service(managed, self._clock.now()))
 
-    def _detailed(self, event: Event) -> Event:
-        """Where it runs, which only the engine knows."""
-        instance = self.world.instances.get(event.replica_id or "")
-        if event.type != "replica.started" or instance is None:
-            return event
-        ports = ", ".join(f"{declared} is {actual}" for declared, actual in instance.ports.items())
-        pid = f", pid {instance.pid}" if instance.pid else ""
-        return replace(event, message=f"{event.message}{pid}" + (f", port {ports}" if ports else ""))
-
-    def _tell_finding(self, replica: Replica, finding: Finding) -> None:
-        probe, result, after = finding.probe, finding.result, finding.after
-        previous = finding.before.last
-        if result.warning and (previous is None or previous.warning != result.warning):
-            self._about(replica, "check.warning", f"{probe.kind} check: {result.warning}")
-        if result.ok or result.eager:
-            return
-        # Counted failures are written down; the budget of a replica goes on over a restart of hale.
-        self.journal.changed(replica.id)
-        if after.streak <= probe.failure_threshold and not isinstance(probe.action, TcpAction):
-            text = f"{probe.kind} check failed {after.streak} of {probe.failure_threshold}: {outcome(result)}"
-            self._about(replica, "check.failed", text)
-
-    def _about(self, replica: Replica, type_: str, message: str) -> None:
-        self.journal.tell(
-            Event(
-                self._clock.now(),
-                type_,
-                message,
-                replica.deployment_id,
-                replica.revision,
-                replica.id,
-                replica.attempt,
-                Level.WARNING,
-            )
-        )
+    def _warn(self, replica: Replica, kind: str, message: str) -> None:
+        self.journal.tell(story.warning(replica, kind, message, self._clock.now()))
 
     def _look(self, replica_id: str) -> tuple[Replica, Mapping[ProbeKind, Health]] | None:
         known = self.world.find(replica_id)
         return (known[1], self.prober.health(replica_id, known[1].attempt)) if known else None
-
-    def _nudge_at(self, deployment_id: str, at: float) -> None:
-        managed = self.world.managed.get(deployment_id)
-        if managed is None:
-            return
-        if managed.timer is not None:
-            managed.timer.cancel()
-        loop = asyncio.get_running_loop()
-        managed.timer = loop.call_at(self._clock.loop_time(at), self._nudge, deployment_id)
 
     # --- traffic ----------------------------------------------------------------------------
 
@@ -442,21 +449,3 @@ class Controller:
             self.world.route(managed, self._hosts(managed.deployment))
             for managed in self.world.managed.values()
         ]
-
-    async def _carry_traffic(self) -> None:
-        """Give the balancer the whole table whenever it changed; a failure is told once and tried again."""
-        failing = ""
-        while True:
-            await self._table_changed.wait()
-            self._table_changed.clear()
-            try:
-                await self._balancer.apply(self.table())
-                failing = ""
-            except Exception as error:
-                why = error.message if isinstance(error, HaleError) else f"cannot tell the gateway: {error!r}"
-                if why != failing:
-                    failing = why
-                    log.warning(why, exc_info=not isinstance(error, HaleError))
-                    self.journal.tell(Event(self._clock.now(), "gateway.trouble", why, level=Level.WARNING))
-                await asyncio.sleep(_RETRY)
-                self._table_changed.set()

@@ -55,19 +55,14 @@ def templates_of(revisions: Sequence[Revision], keys: Sequence[str]) -> Mapping[
     return found
 
 
-def desired_of(
-    deployment: Deployment,
-    newest: Revision,
-    *,
-    down: bool = False,
-    not_before: float = 0.0,
-) -> Desired:
-    """What the deployment should be now; nothing runs when it is deleted, disabled or hale goes down."""
+def desired_of(deployment: Deployment, newest: Revision, *, not_before: float = 0.0) -> Desired:
+    """What the deployment should be now; nothing runs when it is deleted or disabled.
+
+    Progress is waited for from `not_before` on, if it was asked for earlier.
+    """
     known = _compile(newest.document)
     reason = ""
-    if down:
-        reason = "hale goes down"
-    elif deployment.deleted_at is not None:
+    if deployment.deleted_at is not None:
         reason = "the deployment is deleted"
     elif not known.enabled:
         reason = "the deployment is disabled"
@@ -81,3 +76,8 @@ def desired_of(
         password=known.password,
         reason=reason,
     )
+
+
+def gone_down(desired: Desired) -> Desired:
+    """The same, while hale goes down: nothing runs."""
+    return replace(desired, replicas=0, reason="hale goes down")

@@ -11,7 +11,7 @@ from typing import Protocol
 from hale.core.deployment import Deployment, Template
 from hale.core.reconcile import Action, Drain, Forget, Launch, Stop
 from hale.core.replica import Replica
-from hale.errors import EngineError, HaleError
+from hale.errors import EngineError, EngineUnavailableError, HaleError
 from hale.local.managed import server_id
 from hale.ports import Balancer, Engine, Instance
 from hale.ports import Launch as EngineLaunch
@@ -70,8 +70,8 @@ class Executor:
         try:
             await self._engine.stop(replica_id, grace=_STRAY_GRACE)
             await self._engine.remove(replica_id)
-        except HaleError as error:
-            log.warning("%s", error.message)
+        except Exception as error:
+            log.warning("cannot end replica %s: %s", replica_id, error, exc_info=_unforeseen(error))
 
     def _begin(self, action: Action, do: Callable[[], Awaitable[None]]) -> None:
         key = (type(action), action.replica.id, action.replica.attempt)
@@ -105,6 +105,8 @@ class Executor:
         )
         try:
             instance = await self._engine.start(launch)
+        except EngineUnavailableError:
+            raise  # says nothing about this replica
         except EngineError as error:
             self._outcomes.refused(replica, error.message)
         else:
@@ -130,8 +132,8 @@ class Executor:
             await asyncio.sleep(_DRAIN_POLL)
             try:
                 flights = await self._balancer.in_flight()
-            except HaleError as error:
-                log.warning("%s", error.message)
+            except Exception as error:
+                log.warning("cannot count requests under way: %s", error, exc_info=_unforeseen(error))
                 await asyncio.sleep(_RETRY)
                 continue
             for server in [server for server in self._draining if not flights.get(server)]:
@@ -140,3 +142,8 @@ class Executor:
     def undrain(self, replica: Replica) -> None:
         """It is gone, or out of patience: no more asking."""
         self._draining.pop(server_id(replica), None)
+
+
+def _unforeseen(error: Exception) -> bool:
+    """Whether its trace is worth a look."""
+    return not isinstance(error, HaleError)

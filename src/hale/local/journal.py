@@ -76,10 +76,11 @@ class Journal:
                 await self._write_replicas()
                 await self._write_marks()
                 await self._write_events()
-            except HaleError as error:
-                if error.message != self._failing:
-                    self._failing = error.message
-                    log.warning("%s; going on, and trying again", error.message)
+            except Exception as error:
+                if str(error) != self._failing:
+                    self._failing = str(error)
+                    foreseen = isinstance(error, HaleError)
+                    log.warning("%s; going on, and trying again", error, exc_info=not foreseen)
                 self._changed.set()
                 return False
             self._failing = ""
@@ -119,7 +120,7 @@ class Journal:
             return
         try:
             await self._store.append(events)
-        except BaseException:
+        except Exception:  # one that was cancelled is written all the same, and not to be written twice
             self._events = [*events, *self._events][-_KEPT:]
             raise
         self._news()

@@ -37,13 +37,17 @@ class Managed:
 class World:
     """Everything known: deployments, whose replica is whose, what the engine said last, outcomes of actions.
 
-    `refused` is why an attempt could not be started, `drained` are attempts without requests under way.
+    `refused` is why an attempt could not be started, `drained` are attempts without requests under way,
+    `troubles` what was told of a replica's actions last. `ended` are servers that the engine said have ended
+    and that it was not asked about since.
     """
 
     managed: dict[str, Managed] = field(default_factory=dict)
     instances: dict[str, Instance] = field(default_factory=dict)
     refused: dict[tuple[str, int], str] = field(default_factory=dict)
     drained: set[tuple[str, int]] = field(default_factory=set)
+    troubles: dict[str, str] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
     owners: dict[str, str] = field(default_factory=dict)
 
     def over(self, managed: Managed) -> bool:
@@ -57,17 +61,9 @@ class World:
         instance = self.instances.get(replica.id)
         return instance is not None and instance.running
 
-    def adopt(self, replica: Replica) -> None:
-        """Take a replica over as the Store has it, unless its deployment is no more."""
-        managed = self.managed.get(replica.deployment_id)
-        if managed is not None:
-            managed.replicas[replica.id] = replica
-            managed.serving = managed.serving or replica.phase is Phase.READY
-            self.owners[replica.id] = replica.deployment_id
-
-    def strays(self) -> Sequence[str]:
-        """What the engine holds and no deployment knows."""
-        return [replica_id for replica_id in self.instances if replica_id not in self.owners]
+    def take_on(self, managed: Managed) -> None:
+        self.managed[managed.deployment.id] = managed
+        self.owners.update(dict.fromkeys(managed.replicas, managed.deployment.id))
 
     def find(self, replica_id: str) -> tuple[Managed, Replica] | None:
         managed = self.managed.get(self.owners.get(replica_id, ""))
@@ -99,6 +95,7 @@ class World:
         """Outcomes of attempts that are over say nothing about the next."""
         self.refused = {key: why for key, why in self.refused.items() if key[0] != replica_id}
         self.drained = {key for key in self.drained if key[0] != replica_id}
+        self.troubles.pop(replica_id, None)
 
     def servers(self, managed: Managed) -> Sequence[Server]:
         """The places of the deployment's replicas that run, with traffic or without."""
@@ -107,8 +104,9 @@ class World:
             instance = self.instance(replica)
             if replica.phase in RUNNING and instance is not None and instance.ports:
                 port = next(iter(instance.ports.values()))
-                ready = replica.phase is Phase.READY
-                servers.append(Server(server_id(replica), instance.address, port, ready))
+                name = server_id(replica)
+                ready = replica.phase is Phase.READY and name not in self.ended
+                servers.append(Server(name, instance.address, port, ready))
         return servers
 
     def route(self, managed: Managed, hosts: tuple[str, ...]) -> Route:
