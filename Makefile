@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/python examples/fastapi/demo.py
+	@$(BIN)/python examples/fastapi/demo.py $(ARGS)
 
 check: lint
 	$(PYTEST) -m "not e2e"

@@ -1,7 +1,7 @@
 """`make demo`: an S3 server with a model in it, and `hale up` on the example beside this file.
 
 Everything lives in a temporary folder and ends with Ctrl-C, SIGTERM or the closing of the terminal; a
-hale that you run yourself is not touched.
+hale that you run yourself is not touched. `make demo ARGS=8090` has the gateway on another port.
 """
 
 import json
@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from s3_server import S3Server, at_our_end, free_port
@@ -115,10 +115,10 @@ def to_try(s3: S3Server, data: Path, port: int) -> str:
     return TO_TRY.format(here=here, hale=hale, s3_pid=s3.pid, bucket=bucket, data=data, port=port)
 
 
-def main() -> int:
+def main(wanted: Sequence[str]) -> int:
     foreground = Foreground()
     with tempfile.TemporaryDirectory(prefix="hale-demo-", ignore_cleanup_errors=True) as name:
-        folder, port = Path(name), free_or(GATEWAY_PORT)
+        folder, port = Path(name), int(wanted[0]) if wanted else free_or(GATEWAY_PORT)
         data, s3 = folder / "data", S3Server(folder / "s3")
         s3.put(BUCKET, MODEL.name, MODEL.read_bytes())
         with s3:
@@ -129,6 +129,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        sys.exit(main(sys.argv[1:]))
     except (FileNotFoundError, RuntimeError) as error:
         sys.exit(f"error: {error}")

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,10 +19,15 @@ _PR_SET_PDEATHSIG = 1
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listened on a moment ago.
+
+    Below those that the kernel gives to connections: one of them would take it while nobody listens.
+    """
+    for port in random.sample(range(10_000, 32_768), 1000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("cannot find a free port")
 
 
 def find_rclone() -> str:

@@ -16,7 +16,7 @@ from kit.daemon import Hale, Json
 from kit.processes import end_all, processes_of
 from kit.terminal import CTRL_C, Terminal
 from kit.until import until
-from s3_server import S3Server
+from s3_server import S3Server, free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -112,6 +112,11 @@ def surroundings(folder: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder)}
 
 
+def demo_command() -> list[str]:
+    """On a port of its own: another demo that runs beside it would take the usual one, or answer for it."""
+    return [sys.executable, str(EXAMPLE / "demo.py"), str(free_port())]
+
+
 def url_in(text: str) -> str | None:
     found = re.search(r"http://iris\.localhost:(\d+)", text)
     return found and f"http://127.0.0.1:{found[1]}"
@@ -140,8 +145,7 @@ def wait_until_nothing_is_left(folder: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["ctrl-c", "sigterm", "window closed", "killed"])
 def test_the_demo_serves_and_leaves_nothing_running(folder: Path, ending: str) -> None:
-    command = [sys.executable, str(EXAMPLE / "demo.py")]
-    with Terminal(command, cwd=folder.parent, env=surroundings(folder)) as terminal:
+    with Terminal(demo_command(), cwd=folder.parent, env=surroundings(folder)) as terminal:
         until(lambda: answers(terminal.text), within=120, what=lambda: f"it serves: {terminal.text()}")
         if ending == "ctrl-c":
             terminal.press(CTRL_C)
@@ -163,7 +167,7 @@ def test_the_demo_works_without_a_terminal(folder: Path) -> None:
     shown = folder.parent / "shown"
     with shown.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, str(EXAMPLE / "demo.py")],
+            demo_command(),
             env=surroundings(folder),
             stdin=subprocess.DEVNULL,
             stdout=output,
