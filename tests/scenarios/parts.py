@@ -97,6 +97,10 @@ class Engine(MemoryEngine):
         self._say(f"remove {replica_id}")
         await super().remove(replica_id)
 
+    async def alive(self) -> Sequence[Instance]:
+        """What runs, whether it answers or not."""
+        return [held.instance for held in self._held.values() if held.instance.running]
+
     def alone(self, clock: Clock) -> None:
         """The hale that listened is gone; the next one may have another clock."""
         self._listeners.clear()

@@ -166,6 +166,14 @@ class Player:
 
     # --- the rest ---
 
+    async def known(self, name: str) -> bool:
+        return name in {deployment.id for deployment in await self.store.deployments()}
+
+    async def wanted(self, name: str) -> int:
+        """How many replicas its newest revision asks for."""
+        spec = json.loads((await self.store.revisions(name, limit=1))[0].document)
+        return spec["resources"]["replicas"] if spec.get("enabled", True) else 0
+
     async def play(self, commands: list[str]) -> list[str]:
         self._lines = []
         for command in commands:
