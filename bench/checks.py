@@ -26,7 +26,7 @@ from hale.ports import Engine
 
 CHECKS = 20_000
 AT_A_TIME = 64
-ROUNDS = 7
+ROUNDS = 6
 
 NO_ENGINE = cast("Engine", None)  # it is asked for exec checks alone
 PROBE = Probe(ProbeKind.READINESS, HttpAction("/readiness/"))

@@ -13,7 +13,7 @@ from bench.gateway import calling
 from bench.table import Row, at_least, at_most, figure
 from bench.whole import Hale, ask, spec, until, whole
 
-REPLICAS, CONNECTIONS, SECONDS = 12, 8, 25
+REPLICAS, CONNECTIONS, SECONDS = 12, 8, 20
 PAUSE = float(__import__("os").environ.get("PAUSE", "0.004"))
 HOST = "web.localhost"
 

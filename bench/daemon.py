@@ -16,7 +16,7 @@ from bench.usage import cpu_seconds, memory
 from bench.whole import Hale, spec, until, whole
 
 REPLICAS = 20
-SETTLE, SECONDS = 25, 30
+SETTLE, SECONDS = 22, 25
 RUNS = 9
 PAUSE = 0.002
 

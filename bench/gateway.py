@@ -30,7 +30,7 @@ from hale.ports import Route, Server
 from hale.settings import Address
 
 HOST = "web.localhost"
-ROUNDS, SECONDS, CONNECTIONS = 20, 1, 32
+ROUNDS, SECONDS, CONNECTIONS = 16, 1, 32
 VERDICTS, VERDICT_CONNECTIONS = 100, 8
 
 # What someone who knows HAProxy writes for one application with two servers.
