@@ -87,9 +87,9 @@ def test_the_first_check(kind: str, delay: float, passed_at: float | None, due: 
 
 
 def test_eager_looks_come_every_100_ms_at_first_and_slower_with_time() -> None:
-    assert eager_pause(0.0) == eager_pause(1.9) == 0.1
-    assert eager_pause(20.0) == 1.0
-    assert eager_pause(600.0) == 30.0
+    assert eager_pause(0.0) == eager_pause(4.9) == 0.1
+    assert eager_pause(50.0) == 1.0
+    assert eager_pause(600.0) == 12.0
 
 
 def test_a_minute_of_eager_looks_costs_few_checks() -> None:
@@ -97,7 +97,7 @@ def test_a_minute_of_eager_looks_costs_few_checks() -> None:
         lambda at: at < 60,
         itertools.accumulate(itertools.count(), lambda at, _: at + eager_pause(at), initial=0.0),
     )
-    assert len(list(looks)) < 100
+    assert len(list(looks)) < 200
 
 
 @PATIENT

@@ -10,7 +10,7 @@ import zlib
 from hale.core.probe import Probe, ProbeKind
 
 _EAGER_FIRST = 0.1
-_EAGER_SHARE = 0.05
+_EAGER_SHARE = 0.02
 _ROUNDING = 1e-3
 """A share of the period: instants near the epoch have steps of a quarter of a microsecond."""
 
