@@ -98,7 +98,7 @@ class Controller:
                 ready()
         finally:
             self.prober.close()
-            await self.journal.flush()
+            await self.journal.flush()  # with what the checks knew
 
     def wake(self, deployment_id: str) -> None:
         """What is wanted of this deployment may have changed: read it anew and look at it."""

@@ -140,8 +140,9 @@ class Prober:
         self._watched.pop(replica_id, None)
 
     def close(self) -> None:
-        for replica_id in list(self._watched):
-            self.forget(replica_id)
+        """End all checks; what is known can still be asked."""
+        for replica_id in self._watched:
+            self.halt(replica_id)
 
     def health(self, replica_id: str, attempt: int) -> Mapping[ProbeKind, Health]:
         """What is known from each probe of this attempt; those not begun yet are at their start."""
