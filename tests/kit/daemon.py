@@ -134,8 +134,10 @@ class Hale:
 
     def keeper_pid(self) -> int:
         """The parent of its replicas."""
-        (found,) = [pid for pid, command in self.processes().items() if "keeper.py" in command]
-        return found
+        found = [pid for pid, command in self.processes().items() if "keeper.py" in command]
+        # A child that has not turned into its command yet looks like the keeper itself.
+        (keeper,) = [pid for pid in found if parent_of(pid) not in found]
+        return keeper
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
