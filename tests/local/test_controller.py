@@ -160,6 +160,7 @@ async def test_what_changed_while_a_turn_was_written_down_is_not_done_any_more()
         rig.engine.starting, rig.store.writing = 1.0, 0.9
         await rig.deploy(replicas=1, env=[{"name": "PORT", "value": "1"}])
         await asyncio.sleep(1.5)
+        rig.controller.journal.changed("r1")
         rig.controller.wake("web")
         await asyncio.sleep(60)
         assert rig.engine.starts == ["r1.1"]
