@@ -398,7 +398,8 @@ def test_a_retired_replica_leaves_traffic_and_drains_as_configured(phase: Phase)
     life.retire(100.0, "replaced by revision 2")
     now = life.replica
     assert (now.phase, now.retired, now.ready_at, now.drain_until) == (Phase.DRAINING, True, None, 112.0)
-    assert life.events[-1].message == "leaves traffic: replaced by revision 2"
+    had_traffic = "leaves traffic" if phase is Phase.READY else "is to end"
+    assert life.events[-1].message == f"{had_traffic}: replaced by revision 2"
 
 
 @pytest.mark.parametrize("phase", [Phase.PENDING, Phase.BACKOFF])

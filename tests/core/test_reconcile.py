@@ -7,10 +7,22 @@ from dataclasses import replace
 import pytest
 
 from hale.core.deployment import Desired, Share, Strategy
+from hale.core.event import Link
 from hale.core.lifecycle import Facts, Run
 from hale.core.reconcile import KEPT, Drain, Forget, Launch, Marks, Observed, Plan, Stop, reconcile
 from hale.core.replica import Phase, Replica
-from tests.core.given import LIVENESS, READINESS, after, desired, exited, probe, replica, running, template
+from tests.core.given import (
+    LIVENESS,
+    READINESS,
+    STARTUP,
+    after,
+    desired,
+    exited,
+    probe,
+    replica,
+    running,
+    template,
+)
 
 OLD, NEW = template("old", grace=20.0), template("new")
 GOOD = running(readiness=after(probe(READINESS), "+"))
@@ -108,7 +120,7 @@ def test_no_progress_until_the_deadline_fails_the_revision_and_keeps_the_old_ser
     plan = turn(wanted, fleet, facts, marks=Marks(50.0), now=650.0)
     assert plan.marks.error == (
         "revision 2 is not healthy after 10 min without progress: 0 of 1 replicas ready; "
-        "the replicas before it keep serving"
+        'last readiness answer: 503 in 4 ms: "no model"; the replicas before it keep serving'
     )
     assert types(plan) == ["revision.failed"]
     assert [r.phase for r in plan.replicas] == [Phase.READY, Phase.UNREADY]
@@ -132,8 +144,9 @@ def test_progress_puts_the_deadline_off_and_stays_made() -> None:
     assert plan.replicas[0].first_ready_at is None
     assert (plan.marks.error, plan.wake_at) == (None, 1100.0)
     plan = turn(desired(2), plan.replicas, {"a": exited(651.0), "b": BAD}, marks=plan.marks, now=1100.0)
-    assert (
-        plan.marks.error == "revision 1 is not healthy after 10 min without progress: 0 of 2 replicas ready"
+    assert plan.marks.error == (
+        "revision 1 is not healthy after 10 min without progress: 0 of 2 replicas ready; "
+        "last end: exited with code 1 after 11 min"
     )
 
 
@@ -146,7 +159,35 @@ def test_the_newest_progress_counts_even_if_only_older_ones_are_left() -> None:
 def test_the_deadline_is_the_strategys() -> None:
     quick = Strategy(progress_deadline=30.0)
     plan = turn(desired(1, strategy=quick), [replica(Phase.UNREADY)], {"r1": BAD}, marks=Marks(0.0), now=30.0)
-    assert plan.marks.error == "revision 1 is not healthy after 30 s without progress: 0 of 1 replicas ready"
+    assert plan.marks.error == (
+        "revision 1 is not healthy after 30 s without progress: 0 of 1 replicas ready; "
+        'last readiness answer: 503 in 4 ms: "no model"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("waiting", "facts", "why"),
+    [
+        pytest.param(replica(Phase.PENDING), Facts(), "", id="nothing is known"),
+        pytest.param(
+            replica(Phase.STARTING), running(startup=after(probe(STARTUP), "-")), "startup", id="startup"
+        ),
+        pytest.param(replica(Phase.UNREADY), running(), "", id="no answer yet"),
+        pytest.param(
+            replica(
+                Phase.BACKOFF, due_at=999.0, cause=(Link("start", 1.0, "cannot start serve: no such file"),)
+            ),
+            Facts(),
+            "last end: cannot start serve: no such file",
+            id="no start",
+        ),
+    ],
+)
+def test_a_failure_says_what_stood_in_the_way(waiting: Replica, facts: Facts, why: str) -> None:
+    wanted = desired(1, template("new", probe(STARTUP), probe(READINESS)))
+    error = turn(wanted, [waiting], {"r1": facts}, marks=Marks(0.0), now=900.0).marks.error or ""
+    told = error.partition("0 of 1 replicas ready")[2].removeprefix("; ")
+    assert told == (f'last {why} answer: 503 in 4 ms: "no model"' if why == "startup" else why)
 
 
 # --- rolling out ----------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ def settle(
 def retire(replica: Replica, template: Template, reason: str, now: float) -> Step:
     """Take the replica out of traffic for good; it ends once its requests are finished."""
     cause = (Link("retire", now, reason),)
+    text = f"leaves traffic: {reason}" if replica.phase is Phase.READY else f"is to end: {reason}"
     if replica.phase not in RUNNING:
         replica = replace(advance(replica, Trigger.ENDED, now), retired=True, cause=cause, finished_at=now)
         return replica, _event(replica, now, "replica.stopped", f"ended: {reason}", state="stopped")
@@ -66,7 +67,7 @@ def retire(replica: Replica, template: Template, reason: str, now: float) -> Ste
     else:
         replica = replace(replica, cause=(*replica.cause, *cause))
     replica = replace(replica, retired=True, ready_at=None)
-    return replica, _event(replica, now, "replica.retired", f"leaves traffic: {reason}", state="stopping")
+    return replica, _event(replica, now, "replica.retired", text, state="stopping")
 
 
 def _step(replica: Replica, template: Template, facts: Facts, now: float) -> Step | None:

@@ -4,15 +4,16 @@ The answer depends on the present alone: a wake that is lost or doubled, or a pr
 half-way, changes nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hale.core.deployment import Desired, Template
 from hale.core.event import Event, Level
 from hale.core.lifecycle import Facts, retire, settle
+from hale.core.probe import ProbeKind
 from hale.core.replica import LEAVING, Phase, Replica
 from hale.core.rollout import plan_rollout
-from hale.core.words import duration
+from hale.core.words import duration, outcome
 
 KEPT = 10
 """Replicas of a deployment that are remembered after their end, with their logs."""
@@ -101,7 +102,7 @@ def reconcile(desired: Desired, observed: Observed, now: float) -> Plan:
         # One step may make room for the next: a replica that ended at once wakes nobody later.
         replicas = rolled
     replicas = [_relabelled(replica, desired) for replica in replicas]
-    marks = _mark(desired, replicas, observed.marks, events, now)
+    marks = _mark(desired, observed, replicas, events, now)
     actions = [action for replica in replicas if (action := _action(replica, observed, now))]
     actions.extend(_forgettable(replicas, observed))
     return Plan(
@@ -179,9 +180,9 @@ def _relabelled(replica: Replica, desired: Desired) -> Replica:
 
 
 def _mark(
-    desired: Desired, replicas: Sequence[Replica], marks: Marks, events: list[Event], now: float
+    desired: Desired, observed: Observed, replicas: Sequence[Replica], events: list[Event], now: float
 ) -> Marks:
-    deployment = desired.deployment
+    deployment, marks = desired.deployment, observed.marks
     if marks.applied_at is None:
         marks = replace(marks, applied_at=now)
     marks = _progressed(desired, replicas, marks)
@@ -192,18 +193,36 @@ def _mark(
         events.append(Event(now, "revision.healthy", text, deployment.id, desired.revision))
     deadline = _deadline(desired, marks)
     if deadline is not None and now >= deadline:
-        text = (
-            f"revision {desired.revision} is not healthy after "
-            f"{duration(desired.strategy.progress_deadline)} without progress: "
-            f"{ready} of {desired.replicas} replicas ready"
-        )
-        if any(r.phase is Phase.READY and r.template != desired.template.key for r in replicas):
-            text += "; the replicas before it keep serving"
+        text = "; ".join(_failure(desired, observed, replicas, ready))
         marks = replace(marks, error=text)
         events.append(
             Event(now, "revision.failed", text, deployment.id, desired.revision, level=Level.WARNING)
         )
     return marks
+
+
+def _failure(desired: Desired, observed: Observed, replicas: Sequence[Replica], ready: int) -> Iterator[str]:
+    """Why a revision counts as failed, and what that leads to."""
+    waited = duration(desired.strategy.progress_deadline)
+    yield (
+        f"revision {desired.revision} is not healthy after {waited} without progress: "
+        f"{ready} of {desired.replicas} replicas ready"
+    )
+    current = [replica for replica in replicas if replica.template == desired.template.key]
+    if obstacle := next(filter(None, (_obstacle(r, observed.facts.get(r.id)) for r in current)), ""):
+        yield obstacle
+    if any(r.phase is Phase.READY for r in replicas if r.template != desired.template.key):
+        yield "the replicas before it keep serving"
+
+
+def _obstacle(replica: Replica, facts: Facts | None) -> str:
+    """What the last check said that it waits for, or what its last end came from."""
+    if replica.phase in (Phase.BACKOFF, Phase.PENDING):
+        return f"last end: {replica.cause[0].message}" if replica.cause else ""
+    kinds = {Phase.STARTING: ProbeKind.STARTUP, Phase.UNREADY: ProbeKind.READINESS}
+    kind = kinds.get(replica.phase)
+    health = facts.health.get(kind) if facts is not None and kind is not None else None
+    return f"last {kind} answer: {outcome(health.last)}" if health is not None and health.last else ""
 
 
 def _progressed(desired: Desired, replicas: Sequence[Replica], marks: Marks) -> Marks:
