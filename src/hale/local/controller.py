@@ -262,9 +262,9 @@ class Controller:
         """What the engine holds; what came in while it answered is newer than its answer."""
         before, ended = self._launches, set(self.world.ended)
         instances = {instance.replica_id: instance for instance in await self._engine.instances()}
-        for replica_id, number in self._launched.items():
-            if number > before and replica_id in self.world.instances:
-                instances[replica_id] = self.world.instances[replica_id]
+        self._launched = {known: number for known, number in self._launched.items() if number > before}
+        for replica_id in self._launched.keys() & self.world.instances.keys():
+            instances[replica_id] = self.world.instances[replica_id]
         self.world.instances = instances
         self.world.ended -= ended
 
@@ -399,7 +399,6 @@ class Controller:
     def _let_go(self, replica_id: str) -> None:
         self.prober.forget(replica_id)
         self.world.forget(replica_id)
-        self._launched.pop(replica_id, None)
 
     async def _remove(self, managed: Managed) -> None:
         """A deleted deployment goes when its last replica has ended, with all that was kept of it."""
