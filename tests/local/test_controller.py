@@ -295,6 +295,19 @@ async def test_down_ends_everything_though_the_store_can_not_be_read() -> None:
         assert await rig.running() == []
 
 
+async def test_down_ends_what_belongs_to_nobody_too() -> None:
+    rig = Rig()
+    async with rig.hale():
+        await rig.deploy()
+        await asyncio.sleep(5)
+    await rig.store.delete_deployment("web")
+    rig.engine.stubborn.add("r1")
+    async with rig.hale():
+        assert await rig.running() == ["r1.1"]
+        await rig.controller.down()
+        assert await rig.running() == []
+
+
 async def test_a_deployment_applied_while_hale_goes_down_is_not_begun() -> None:
     rig = Rig()
     async with rig.hale():

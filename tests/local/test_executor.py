@@ -241,11 +241,26 @@ async def test_draining_begins_again_after_all_were_drained() -> None:
     assert given.told == ["drained r1", "drained r1"]
 
 
-@pytest.mark.parametrize("error", [None, EngineError("cannot end it"), RuntimeError("a mistake")])
-async def test_a_stray_is_ended_and_forgotten_if_it_can_be(error: Exception | None) -> None:
+async def test_a_stray_is_ended_and_forgotten() -> None:
+    async with at_work() as given:
+        await given.engine.start(EngineLaunch("stray", 1, "d1", "web", 1, TEMPLATE))
+        given.executor.end_stray("stray")
+        given.executor.end_stray("stray")
+    assert await given.engine.instances() == []
+    assert (given.engine.calls[1:], given.told) == (["stop stray, grace 10", "remove stray"], [])
+
+
+@pytest.mark.parametrize("error", [EngineError("cannot end it"), RuntimeError("a mistake")])
+async def test_a_stray_that_can_not_be_ended_is_ended_when_it_can_be(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     async with at_work() as given:
         await given.engine.start(EngineLaunch("stray", 1, "d1", "web", 1, TEMPLATE))
         given.engine.error = error
         given.executor.end_stray("stray")
-    assert len(await given.engine.instances()) == (0 if error is None else 1)
-    assert given.told == []
+        await asyncio.sleep(60)
+        assert len(await given.engine.instances()) == 1
+        assert [each.getMessage() for each in caplog.records] == [f"cannot end replica stray: {error}"]
+        given.engine.error = None
+        await given.executor.no_strays()
+        assert await given.engine.instances() == []

@@ -47,15 +47,27 @@ COMMANDS = st.one_of(
 )
 
 
+async def crash(player: Player, rest: str = "") -> None:
+    """hale refuses to start without a store that can be read and an engine that answers."""
+    await player.play(["kill", "wait 0.7", "fail read", "fail engine", f"serve {rest}"])
+
+
+async def down(player: Player, _: str = "") -> None:
+    await player.play(["fail engine", "fail stop", "down"])
+    assert await player.engine.alive() == []
+    await player.play(["fail read", "serve"])
+
+
+async def finish(player: Player, _: str = "") -> None:
+    for server in [each for each, n in (await player.balancer.in_flight()).items() if n]:
+        player.balancer.finish(server)
+
+
 async def tell(player: Player, command: str) -> None:
     """One command, where it makes sense."""
     name, _, rest = command.partition(" ")
-    if name == "crash":
-        # hale refuses to start without a store that can be read and an engine that answers.
-        await player.play(["kill", "wait 0.7", "fail read", "fail engine", f"serve {rest}"])
-    elif name == "finish":
-        for server in [each for each, n in (await player.balancer.in_flight()).items() if n]:
-            player.balancer.finish(server)
+    if special := {"crash": crash, "down": down, "finish": finish}.get(name):
+        await special(player, rest)
     elif name in ("exit", "lose"):
         if rest in {each.replica_id for each in await player.engine.alive()}:
             await player.play([command])
@@ -94,7 +106,7 @@ async def check_end(player: Player) -> None:
     player.checks.answers.clear()
     player.engine.refusals.clear()
     player.engine.slow = 0.0
-    await tell(player, "finish")
+    await finish(player)
     await player.play(["wait 3000"])
     expected = {}
     for deployment in await player.store.deployments():

@@ -118,6 +118,7 @@ class Controller:
         while not all(map(self._over, self.world.managed.values())):
             self._turned.clear()
             await self._turned.wait()
+        await self._executor.no_strays()
         for _ in range(_DOWN_FLUSHES):
             if await self.journal.flush():
                 break

@@ -46,6 +46,9 @@ class Executor:
         self._group = group
         self._under_way: set[tuple[type[Action], str, int]] = set()
         self._draining: dict[str, Replica] = {}
+        self._strays: set[str] = set()
+        self._no_strays = asyncio.Event()
+        self._no_strays.set()
 
     def perform(self, action: Action, deployment: Deployment, template: Template) -> None:
         match action:
@@ -63,15 +66,30 @@ class Executor:
         return any(kind is Launch and replica_id in replica_ids for kind, replica_id, _ in self._under_way)
 
     def end_stray(self, replica_id: str) -> None:
-        """End and forget what belongs to no deployment."""
-        self._group.create_task(self._end_stray(replica_id))
+        """End and forget what belongs to no deployment, however often it takes."""
+        if replica_id not in self._strays:
+            self._strays.add(replica_id)
+            self._no_strays.clear()
+            self._group.create_task(self._end_stray(replica_id))
+
+    async def no_strays(self) -> None:
+        """Return once none is left."""
+        await self._no_strays.wait()
 
     async def _end_stray(self, replica_id: str) -> None:
-        try:
-            await self._engine.stop(replica_id, grace=_STRAY_GRACE)
-            await self._engine.remove(replica_id)
-        except Exception as error:
-            log.warning("cannot end replica %s: %s", replica_id, error, exc_info=_unforeseen(error))
+        told = ""
+        while replica_id in self._strays:
+            try:
+                await self._engine.stop(replica_id, grace=_STRAY_GRACE)
+                await self._engine.remove(replica_id)
+                self._strays.discard(replica_id)
+            except Exception as error:
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("cannot end replica %s: %s", replica_id, error, exc_info=_unforeseen(error))
+                await asyncio.sleep(_RETRY)
+        if not self._strays:
+            self._no_strays.set()
 
     def _begin(self, action: Action, do: Callable[[], Awaitable[None]]) -> None:
         key = (type(action), action.replica.id, action.replica.attempt)
