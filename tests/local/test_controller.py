@@ -284,6 +284,40 @@ async def test_a_deployment_that_can_not_be_read_at_the_start_keeps_its_replicas
         assert await rig.told("replica.exited") == []
 
 
+async def test_two_troubles_at_once_are_told_once_each_and_again_after_they_were_over() -> None:
+    rig = Rig()
+    async with rig.hale():
+        await rig.deploy()
+        await asyncio.sleep(5)
+        for _ in range(2):
+            rig.store.mistakes, rig.engine.failure = {"deployment"}, "cannot reach the engine"
+            rig.controller.wake("web")
+            await asyncio.sleep(60)
+            rig.store.mistakes, rig.engine.failure = set(), ""
+            await asyncio.sleep(5)
+        trouble = await rig.told("deployment.trouble")
+        assert (
+            trouble
+            == [
+                "cannot look after it: RuntimeError('a mistake in deployment')",
+                "cannot reach the engine",
+            ]
+            * 2
+        )
+
+
+async def test_a_deployment_that_was_just_read_when_hale_goes_down_is_not_begun() -> None:
+    rig = Rig()
+    async with rig.hale():
+        rig.engine.looking = 1.0
+        await rig.deploy()
+        await asyncio.sleep(0.5)
+        async with asyncio.timeout(60):
+            await rig.controller.down()
+        await asyncio.sleep(60)
+        assert rig.engine.starts == []
+
+
 async def test_down_ends_everything_though_the_store_can_not_be_read() -> None:
     rig = Rig()
     async with rig.hale():

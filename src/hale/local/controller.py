@@ -77,7 +77,7 @@ class Controller:
         self._awake = asyncio.Event()
         self._turned = asyncio.Event()
         self._retrying: set[str] = set()
-        self._troubles: dict[str, str] = {}
+        self._troubles: dict[str, set[str]] = {}
         self._started_at = 0.0
         self._down = False
 
@@ -112,9 +112,8 @@ class Controller:
     async def down(self) -> None:
         """Retire every replica, and return when the last one is gone and that is written."""
         self._down = True
-        for managed in self.world.managed.values():
-            managed.desired = gone_down(managed.desired)
-            self._nudge(managed.deployment.id)
+        for deployment_id in self.world.managed:
+            self._nudge(deployment_id)
         while not all(map(self._over, self.world.managed.values())):
             self._turned.clear()
             await self._turned.wait()
@@ -162,8 +161,8 @@ class Controller:
         except Exception as error:
             foreseen = isinstance(error, HaleError)
             why = error.message if isinstance(error, HaleError) else f"cannot look after it: {error!r}"
-            if self._troubles.get(deployment_id) != why:
-                self._troubles[deployment_id] = why
+            if why not in self._troubles.setdefault(deployment_id, set()):
+                self._troubles[deployment_id].add(why)
                 log.warning("deployment %s: %s", deployment_id, why, exc_info=not foreseen)
                 told = Event(self._clock.now(), "deployment.trouble", why, deployment_id, level=Level.WARNING)
                 self.journal.tell(told)
@@ -219,8 +218,6 @@ class Controller:
             return
         newest = revisions[0]
         desired = desired_of(deployment, newest, not_before=self._started_at)
-        if self._down:
-            desired = gone_down(desired)
         marks = Marks(newest.applied_at, newest.healthy_at, newest.error)
         managed = self.world.managed.get(deployment_id)
         if managed is None:
@@ -271,6 +268,8 @@ class Controller:
 
     def _decide(self, managed: Managed) -> Plan:
         """Reconcile, and take the outcome over; nothing else runs in between."""
+        if self._down:
+            managed.desired = gone_down(managed.desired)
         observed = Observed(
             replicas=tuple(managed.replicas.values()),
             facts={
