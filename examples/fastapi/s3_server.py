@@ -106,8 +106,18 @@ class S3Server:
         return self._process.pid if self._process else None
 
     def pause(self) -> None:
-        """Let it hang: connections are still accepted, nothing is ever answered."""
+        """Let it hang: connections are still accepted, nothing is ever answered once this has returned."""
         self._signal(signal.SIGSTOP)
+        while self._process is not None and not self._hangs(self._process.pid):
+            time.sleep(0.001)
+
+    def _hangs(self, pid: int) -> bool:
+        """A signal to stop takes a moment, and each thread its own; True for what has ended, too."""
+        stopped = True
+        for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):
+                stopped &= status.read_text().rpartition(")")[2].split()[0] in "TtZX"
+        return stopped
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from kit.daemon import Hale, Json, web_spec
-from kit.processes import end_all
+from kit.processes import end_all, halt
 from kit.until import until
 
 pytestmark = pytest.mark.e2e
@@ -278,7 +278,7 @@ def standing_still(hale: Hale):  # type: ignore[no-untyped-def]
     assert hale.process is not None
     writers = [hale.process.pid, hale.keeper_pid(), *hale.gateway_pids()]
     for pid in writers:
-        os.kill(pid, signal.SIGSTOP)
+        halt(pid)
     try:
         yield
     finally:

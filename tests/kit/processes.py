@@ -1,5 +1,6 @@
 """Whose processes are still there, by the folder they work in; and ending them by their pids."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Mapping
@@ -70,3 +71,17 @@ def _text(path: Path) -> str:
         return path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
+
+
+def halt(pid: int) -> None:
+    """Stop a process until SIGCONT; returns once each of its threads stands still, which takes a moment."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: _stands_still(pid), what=f"process {pid} stands still")
+
+
+def _stands_still(pid: int) -> bool:
+    states = []
+    for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            states.append(status.read_text().rpartition(")")[2].split()[0])
+    return all(state in "TtZX" for state in states)
