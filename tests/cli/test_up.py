@@ -172,7 +172,7 @@ def test_a_daemon_that_is_killed_is_an_error_that_says_how_to_go_on(up: Up) -> N
     os.kill(pid, signal.SIGKILL)
     _, talk = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "it ended with code -9" in talk
+    assert "it was ended by SIGKILL" in talk
     assert "`hale serve` takes over" in talk
     (up.data / "api").unlink()
 

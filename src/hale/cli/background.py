@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -119,11 +120,24 @@ class Daemon:
         hints = [each.removeprefix("hint: ") for each in said if each.startswith("hint: ")]
         if errors:
             return HaleError(errors[-1], hint=hints[-1] if hints else "")
-        last = next((each for each in reversed(said) if each.strip()), "it said nothing")
+        code = self.process.returncode
+        if code < 0:
+            # Its last words are not about a signal that nobody can hear coming.
+            why = f"it was ended by {_signal_name(-code)}"
+        else:
+            last = next((each for each in reversed(said) if each.strip()), "it said nothing")
+            why = f"it ended with code {code}: {last}"
         return HaleError(
-            f"cannot keep the daemon running: it ended with code {self.process.returncode}: {last}",
+            f"cannot keep the daemon running: {why}",
             hint=f"{self._log} has more; `hale serve` takes over what still runs",
         )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def ended(pid: int) -> Callable[[float], bool]:

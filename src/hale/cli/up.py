@@ -142,7 +142,9 @@ def wait(hale: Remote, deployment: Deployment, after: int) -> Outcome:
 
 def ended(result: Outcome) -> int:
     if not result.ok:
-        raise HaleError(result.message, hint="`hale get` and `hale events` show more")
+        raise HaleError(
+            result.message, hint="`hale logs` shows what its replicas wrote, `hale events` what happened"
+        )
     output.say(result.message)
     return 0
 
@@ -192,7 +194,7 @@ def _gone(daemon: Daemon) -> int:
 def _stop(hale: Remote, daemon: Daemon, deployment: Deployment | None, stop: Interrupts) -> None:
     """Disable what we applied and wait for its replicas, then end the daemon with all it runs."""
     if deployment is not None:
-        output.say(f"stopping {words.line(deployment.name)}; Ctrl-C again hurries")
+        output.say(f"stopping {words.line(deployment.name)}: its replicas finish their requests, then end")
         with suppress(HaleError):
             hale.change(deployment.id, enabled=False)
             pause = Wakes()

@@ -247,7 +247,7 @@ class HaproxyBalancer:
             raise BalancerError("cannot tell HAProxy: it is not running") from error
 
     def _trouble(self, what: str) -> None:
-        log.info("the table of the gateway is looked through: %s", what)
+        log.info("HAProxy is compared with what it should carry: %s", what)
         self._mend.set()
 
     async def _keep_mending(self) -> None:
@@ -290,6 +290,7 @@ class HaproxyBalancer:
                 return
 
     def _tell(self, kind: str, message: str, level: Level) -> None:
+        log.log(logging.WARNING if level is Level.WARNING else logging.INFO, "%s", message)
         event = Event(self._clock.now(), kind, message, level=level)
         for listener in self._listeners:
             listener(event)
