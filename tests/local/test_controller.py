@@ -468,3 +468,41 @@ async def test_a_deleted_deployment_leaves_nothing_behind() -> None:
         assert [len(kept) for kept in (world.managed, world.instances, world.owners)] == [0, 0, 0]
         assert (controller._launched, controller.prober._watched, controller._troubles) == ({}, {}, {})
         assert (await rig.store.replicas(finished=True), await rig.store.events()) == ([], [])
+
+
+# --- over a restart of hale -----------------------------------------------------------------
+
+
+async def test_a_row_of_failures_that_ended_long_ago_is_not_gone_on_with_after_a_restart() -> None:
+    rig = Rig()
+    failing = {("r1", ProbeKind.LIVENESS)}
+    async with rig.hale():
+        await rig.deploy()
+        await asyncio.sleep(5)
+        rig.failing = failing
+        await asyncio.sleep(20)
+        assert rig.controller.prober.health("r1", 1)[ProbeKind.LIVENESS].streak == 2
+        rig.failing = set()
+        await asyncio.sleep(3600)
+    async with rig.hale():
+        rig.failing = failing
+        await asyncio.sleep(10)
+        rig.failing = set()
+        await asyncio.sleep(60)
+        assert await rig.running() == ["r1.1"]
+
+
+async def test_a_replica_whose_template_another_hale_wrote_is_checked_before_it_gets_traffic() -> None:
+    rig = Rig()
+    rig.failing = {(f"r{number}", ProbeKind.READINESS) for number in (1, 2, 3)}
+    async with rig.hale():
+        await rig.deploy()
+        await asyncio.sleep(30)
+    ((replica, health),) = await rig.store.replicas()
+    await rig.store.put_replicas([(replace(replica, template="another-digest.0"), health)])
+    async with rig.hale():
+        await asyncio.sleep(30)
+        assert not rig.balancer.ready("web")
+        rig.failing = set()
+        await asyncio.sleep(30)
+        assert rig.balancer.ready("web")

@@ -166,10 +166,10 @@ async def test_one_that_is_being_started_can_be_asked_about() -> None:
     async with at_work() as given:
         given.engine.takes = 10.0
         given.perform(Launch(ONE))
-        assert given.executor.launching(["r1"])
-        assert not given.executor.launching(["r2"])
+        assert given.executor.busy(["r1"])
+        assert not given.executor.busy(["r2"])
         await asyncio.sleep(11)
-        assert not given.executor.launching(["r1"])
+        assert not given.executor.busy(["r1"])
 
 
 @pytest.mark.parametrize("action", [Launch(ONE), Stop(ONE, 3.0), Forget(ONE)])

@@ -20,7 +20,7 @@ from hale.core.replica import Phase, Replica
 from hale.errors import HaleError
 from hale.local import story
 from hale.local.checks import Target
-from hale.local.desired import desired_of, gone_down, templates_of
+from hale.local.desired import desired_of, gone_down, template_of, templates_of
 from hale.local.executor import Executor
 from hale.local.journal import Journal
 from hale.local.managed import Managed, World, server_id
@@ -252,9 +252,14 @@ class Controller:
             return
         revisions = await self._store.revisions(managed.deployment.id)
         managed.templates.update(templates_of(revisions, sorted(missing)))
-        for key in missing - managed.templates.keys():
-            log.warning("deployment %s: no revision has template %s", managed.deployment.id, key)
-            managed.templates[key] = Template(key)
+        for replica in managed.replicas.values():
+            if replica.template not in managed.templates:
+                # Another hale wrote the key: what its revision says now is nearest to what it was.
+                log.warning(
+                    "deployment %s: no revision has template %s", replica.deployment_id, replica.template
+                )
+                nearest = template_of(revisions, replica) or Template(replica.template)
+                managed.templates[replica.template] = nearest
 
     async def _observe_engine(self) -> None:
         """What the engine holds; what came in while it answered is newer than its answer."""
@@ -326,8 +331,10 @@ class Controller:
             return
         managed, replica = known
         self.journal.tell(*story.of_finding(replica, finding, self._clock.now()))
-        if not (finding.result.ok or finding.result.eager):
-            # Failures that count are written down: a replica's budget goes on over a restart of hale.
+        ended = finding.result.ok and finding.before.ok is False
+        if ended or not (finding.result.ok or finding.result.eager):
+            # Failures that count are written down, and that their row has ended: a replica's budget goes on
+            # over a restart of hale, neither shorter nor longer.
             self.journal.changed(replica.id)
         if finding.turned:
             self._settle(managed, replica)
@@ -411,7 +418,7 @@ class Controller:
 
     def _over(self, managed: Managed) -> bool:
         """Nothing of it runs, nor is about to: a start that is under way is seen through, and ended."""
-        return self.world.over(managed) and not self._executor.launching(managed.replicas)
+        return self.world.over(managed) and not self._executor.busy(managed.replicas)
 
     def _drop(self, deployment_id: str) -> None:
         managed = self.world.managed.get(deployment_id)

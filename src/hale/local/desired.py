@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from hale.core.deployment import Deployment, Desired, Revision, Strategy, Template
 from hale.core.probe import Probe, ProbeKind, TcpAction
+from hale.core.replica import Replica
 from hale.spec import compile as compiled
 from hale.spec.schema import Spec
 
@@ -53,6 +54,14 @@ def templates_of(revisions: Sequence[Revision], keys: Sequence[str]) -> Mapping[
         if base in plain:
             found[key] = _restarted(plain[base], int(restarts))
     return found
+
+
+def template_of(revisions: Sequence[Revision], replica: Replica) -> Template | None:
+    """The template of the revision that the replica was made for, under the key that it has."""
+    for revision in revisions:
+        if revision.number == replica.revision:
+            return replace(_compile(revision.document).template, key=replica.template)
+    return None
 
 
 def desired_of(deployment: Deployment, newest: Revision, *, not_before: float = 0.0) -> Desired:

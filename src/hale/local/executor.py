@@ -61,9 +61,11 @@ class Executor:
             case Forget(replica):
                 self._begin(action, lambda: self._forget(replica))
 
-    def launching(self, replica_ids: Collection[str]) -> bool:
-        """Whether one of them is being started."""
-        return any(kind is Launch and replica_id in replica_ids for kind, replica_id, _ in self._under_way)
+    def busy(self, replica_ids: Collection[str]) -> bool:
+        """Whether one of them is being started, or ended with all of its group."""
+        return any(
+            kind in (Launch, Stop) and replica_id in replica_ids for kind, replica_id, _ in self._under_way
+        )
 
     def end_stray(self, replica_id: str) -> None:
         """End and forget what belongs to no deployment, however often it takes."""

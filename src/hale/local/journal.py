@@ -101,7 +101,9 @@ class Journal:
     async def _write_marks(self) -> None:
         for key, marks in list(self._marks.items()):
             deployment_id, number = key
-            for revision in await self._store.revisions(deployment_id):
+            newest = await self._store.revisions(deployment_id, limit=1)
+            known = newest and newest[0].number == number
+            for revision in newest if known else await self._store.revisions(deployment_id):
                 if revision.number == number:
                     await self._store.put_revision(
                         replace(

@@ -1,6 +1,7 @@
 """Processes as replicas: their surroundings, their ends, and what outlives what."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -362,3 +363,44 @@ async def test_a_replica_of_the_same_name_in_another_folder_is_left_alone(
         await other.stop("r1", grace=5)
         await cleared(other)
     assert (await found(engine)).running
+
+
+async def test_a_new_attempt_and_a_removal_wait_for_the_grace_of_what_is_being_stopped(
+    engine: ProcessEngine,
+) -> None:
+    inner = "trap 'sleep 0.5; echo done; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    await run(engine, "sh", "-c", f'sh -c "{inner}" & wait')
+    await said(engine, "up")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(engine.stop("r1", grace=20))
+        await exited(engine)
+        await engine.start(launch(attempt=2))
+    assert "done" in await output(engine)
+
+
+async def test_variables_that_double_one_another_are_refused_before_they_fill_the_memory(
+    engine: ProcessEngine,
+) -> None:
+    doubling = [("V0", "x" * 100), *((f"V{n}", f"$V{n - 1}$V{n - 1}") for n in range(1, 60))]
+    with pytest.raises(EngineError, match="longer than 128 KiB"):
+        await run(engine, "true", env=tuple(doubling))
+
+
+async def test_a_large_environment_is_started_like_any_other(engine: ProcessEngine) -> None:
+    large = tuple((f"V{n}", "\N{LATIN SMALL LETTER E WITH ACUTE}" * 20_000) for n in range(20))
+    await run(engine, "sh", "-c", "echo ${#V19}; exec sleep 1000", env=large)
+    await until_lines(engine, 1)
+    assert (await found(engine)).running
+    assert (await engine.start(launch("r2"))).running
+
+
+async def test_out_of_files_a_replica_is_watched_a_moment_later(
+    engine: ProcessEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_files(pid: int) -> int:
+        monkeypatch.undo()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pidfd_open", out_of_files)
+    await run(engine, "sh", "-c", "exit 3")
+    assert (await exited(engine)).exit_code == 3

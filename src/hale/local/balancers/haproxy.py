@@ -259,6 +259,9 @@ class HaproxyBalancer:
             except BalancerError as error:
                 log.warning("%s", error.message)
                 self._mend.set()
+            except Exception:
+                log.exception("cannot compare HAProxy with what it should carry")
+                self._mend.set()
             await asyncio.sleep(_SWEEP if self._mend.is_set() else 0)
 
     # --- supervision ---

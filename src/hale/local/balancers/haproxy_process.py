@@ -87,7 +87,9 @@ class Process:
 
     @property
     def ended(self) -> bool:
-        return bool(select.select([self._fd], [], [], 0)[0])
+        poll = select.poll()  # select knows no descriptors above 1023
+        poll.register(self._fd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def send(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -88,7 +88,7 @@ class Runtime:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return [await answer for answer in answers]
         except TimeoutError as error:
-            self.close()
+            self._lost("no answer")
             raise BalancerError(f"cannot tell HAProxy: no answer in {_ANSWER_SECONDS:g} s") from error
 
     def _send(self, content: bytes) -> None:

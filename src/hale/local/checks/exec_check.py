@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from hale.core.words import duration
-from hale.errors import HaleError
+from hale.errors import EngineUnavailableError, HaleError
 from hale.local.checks.body import BODY_LIMIT
 from hale.local.checks.reply import Reply
 from hale.local.checks.text import SHOWN, harmless
@@ -21,6 +21,9 @@ async def execute(
     """What the command came to, or why it could not be run."""
     try:
         return await engine.execute(replica_id, command, timeout=timeout)
+    except EngineUnavailableError as error:
+        log.warning("exec check of replica %s: %s", replica_id, error.message)
+        return ""
     except HaleError as error:
         return error.message
     except Exception:

@@ -1,15 +1,19 @@
 """A command run beside a replica, as exec checks do: bounded in time and output, and gone afterwards."""
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from hale.errors import EngineError
+from hale.errors import EngineError, EngineUnavailableError
 from hale.ports import ExecResult
 
 OUTPUT = 10 << 10
+
+_OWN_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+"""What hale or the machine has run out of; it says nothing about the command."""
 _PIPE = 64 << 10
 
 
@@ -80,5 +84,7 @@ async def _start(
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _OWN_TROUBLE:
+            raise EngineUnavailableError(f"cannot run {argv[0]}: {error.strerror}") from error
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise EngineError(f"cannot run {argv[0]}: {why[:1].lower()}{why[1:]}") from error

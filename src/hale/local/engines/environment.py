@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hale.core.deployment import Template
+from hale.errors import EngineError
 from hale.local.engines.expand import expand
 
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
@@ -13,6 +14,9 @@ MARK = "HALE_ATTEMPT"
 """Names the attempt by its folder, in the environment of everything it starts: no other is called so."""
 
 HOST = "127.0.0.1"
+
+_ALL = 2 << 20
+"""Characters of all variables together: about what the kernel takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ def setting(template: Template, ports: Mapping[int, int], own: Mapping[str, str]
             # A variable may use those before it, and what hale sets.
             known[name] = expand(value, {**known, **given})
     env = {**known, **given}
+    if sum(map(len, env.values())) > _ALL:
+        raise EngineError(f"cannot start {template.command[0]}: its variables are more than {_ALL >> 20} MiB")
     return Setting(tuple(expand(word, env) for word in template.command), env, tuple(notes))
 
 

@@ -44,18 +44,24 @@ def write(path: str, value: object) -> None:
     part = f"{path}.part"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, json.dumps(value).encode())
+        _write_all(descriptor, json.dumps(value).encode())
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
     os.rename(part, path)
 
 
+def _write_all(descriptor: int, content: bytes) -> None:
+    """A disk that is all but full takes a part without a word, and refuses the rest."""
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
 def reserve(path: str) -> None:
     """Take the room on the disk that the end of an attempt will need, whatever fills it meanwhile."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, b"null".ljust(_EXIT_SIZE))
+        _write_all(descriptor, b"null".ljust(_EXIT_SIZE))
     finally:
         os.close(descriptor)
 
@@ -64,7 +70,7 @@ def fill_in(path: str, value: object) -> None:
     """In place: it is short enough to be written in one go."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(descriptor, json.dumps(value).encode().ljust(_EXIT_SIZE))
+        _write_all(descriptor, json.dumps(value).encode().ljust(_EXIT_SIZE))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

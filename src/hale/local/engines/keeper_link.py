@@ -14,7 +14,8 @@ from hale.local.engines import keeper
 
 _PATIENCE = 10.0
 _PAUSE = 0.02
-_LIMIT = 1 << 20
+_LIMIT = 64 << 20
+"""Bytes of an answer, which has the whole record in it: 2 MiB of variables, six bytes for a letter."""
 
 
 class _LostError(EngineUnavailableError):
@@ -69,9 +70,10 @@ class KeeperLink:
             # The answer is still to come, and is nobody else's.
             self.close()
             raise
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            # What is left of an answer that makes no sense is no answer to the next question.
             self.close()
-            raise _LostError(f"cannot ask the keeper of replicas: {error.strerror or error}") from error
+            raise _LostError(f"cannot ask the keeper of replicas: {error}") from error
         if not line:
             self.close()
             raise _LostError("cannot ask the keeper of replicas: it ended")

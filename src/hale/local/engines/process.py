@@ -48,7 +48,8 @@ _LINES = 1000
 class _Held:
     """The newest attempt of a replica. `gone` is set when it has ended and left nothing behind.
 
-    `session` is 0 if it had ended before we came: the number may be another's by now.
+    `session` is 0 if it had ended before we came: the number may be another's by now. `stops` counts the
+    calls that are ending it, each within its own grace; `ends` says that its end is being looked after.
     """
 
     record: Record
@@ -57,6 +58,8 @@ class _Held:
     session: int = 0
     pidfd: int = -1
     stopping: bool = False
+    stops: int = 0
+    ends: bool = False
     log_trouble: str = ""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -163,8 +166,14 @@ class ProcessEngine:
             if held is not None and held.record.attempt == launch.attempt:
                 return held.instance
             if held is not None:
-                await self.stop(launch.replica_id, grace=0.0)
+                await self._over(held)
             return await self._start(launch)
+
+    async def _over(self, held: _Held) -> None:
+        """Until it is gone: what is being stopped has its grace, anything else is ended at once."""
+        while held.stops:  # noqa: ASYNC110  (each has a bound of its own)
+            await asyncio.sleep(_POLL)
+        await self.stop(held.record.replica_id, grace=0.0)
 
     async def _start(self, launch: Launch) -> Instance:
         template = launch.template
@@ -244,21 +253,31 @@ class ProcessEngine:
     def _hold(self, record: Record) -> _Held:
         """Watch the process until it ends; it may have ended already."""
         held = self._held[record.replica_id] = self._holding(record)
+        self._watch(held)
+        return held
+
+    def _watch(self, held: _Held) -> None:
+        record = held.record
         try:
             held.pidfd = os.pidfd_open(record.pid)
         except ProcessLookupError:
-            self._do(self._ended(held))
-            return held
+            self._ends(held)
+            return
+        except OSError as error:
+            # Out of files: it runs all the same, and is looked for again.
+            log.warning("cannot watch replica %s: %s", record.replica_id, _why(error))
+            held.session = record.pid
+            return
         # Another process may bear the pid by now; of one that waits to be reaped the pidfd tells at once.
         if strays.ticks(record.pid) != record.ticks:
-            self._unwatch(held)
-            self._do(self._ended(held))
-            return held
+            held.session = 0
+            self._ends(held)
+            return
         held.session = record.pid
         asyncio.get_running_loop().add_reader(held.pidfd, self._ends, held)
-        return held
 
     def _ends(self, held: _Held) -> None:
+        held.ends = True
         self._unwatch(held)
         self._do(self._ended(held))
 
@@ -303,12 +322,16 @@ class ProcessEngine:
         held = self._held.get(replica_id)
         if held is None or held.gone.is_set():
             return
-        if held.pidfd >= 0:
-            held.stopping = True
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(held.record.pid, signal.SIGTERM)
-            await self._wait_for(held, grace)
-        await self._clear(held)
+        held.stops += 1
+        try:
+            if held.pidfd >= 0:
+                held.stopping = True
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(held.record.pid, signal.SIGTERM)
+                await self._wait_for(held, grace)
+            await self._clear(held)
+        finally:
+            held.stops -= 1
 
     async def _wait_for(self, held: _Held, grace: float) -> None:
         """Until the process and its group have ended by themselves, `grace` seconds at most."""
@@ -345,7 +368,7 @@ class ProcessEngine:
         if held is not None and held.instance.running:
             raise EngineError(f"cannot remove replica {replica_id}: it runs", hint="stop it first")
         if held is not None:
-            await self.stop(replica_id, grace=0.0)
+            await self._over(held)
         self._held.pop(replica_id, None)
         self._starting.pop(replica_id, None)
         await self._in_thread(self._records.remove, replica_id)
@@ -384,6 +407,9 @@ class ProcessEngine:
         while True:
             await asyncio.sleep(_TEND)
             running = [held for held in self._held.values() if held.instance.running]
+            for held in running:
+                if held.pidfd < 0 and not held.ends:
+                    self._watch(held)
             await self._in_thread(_tend, running, self._clock.now())
 
 
@@ -395,6 +421,9 @@ def _tend(all_held: Sequence[_Held], now: float) -> None:
             held.logs.tend(now)
         except OSError as error:
             trouble = _why(error)
+        except Exception as error:  # a log that changes under our hands is no reason to leave the others
+            log.exception("log of replica %s", held.record.replica_id)
+            trouble = repr(error)
         if trouble and trouble != held.log_trouble:
             log.warning("log of replica %s: %s", held.record.replica_id, trouble)
         held.log_trouble = trouble
@@ -406,6 +435,8 @@ async def _told(work: Coroutine[None, None, None]) -> None:
         await work
     except (HaleError, OSError) as error:
         log.warning("%s", error)
+    except Exception:
+        log.exception("cannot look after a replica")
 
 
 def _live_ports(held: _Held) -> set[int]:
