@@ -45,6 +45,23 @@ class EngineUnavailableError(EngineError):
     """The engine itself does not answer; every replica is concerned."""
 
 
+class ImageGoneError(EngineError):
+    """The image that a replica is to be started from is no longer here; it can be pulled again."""
+
+
+class PreparationError(HaleError):
+    """What a revision needs could not be fetched.
+
+    `event` is the type of event that tells of it (`image.denied`, `volume.failed`, ...); `fatal` says that
+    trying again helps only after somebody has changed something: the spec, a password, the registry.
+    """
+
+    def __init__(self, message: str, *, event: str, fatal: bool, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.event = event
+        self.fatal = fatal
+
+
 class BalancerError(HaleError):
     """The gateway could not be started or told about a change."""
 

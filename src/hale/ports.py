@@ -4,15 +4,17 @@ Every call may be repeated, also after a crash or a cancellation. Instants are s
 epoch (clock.Clock), durations seconds.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from hale.core.deployment import Deployment, Project, Revision, Template
 from hale.core.event import Event
+from hale.core.image import Credentials, Preparation, Progress
 from hale.core.outlook import Next
 from hale.core.probe import Health, ProbeKind
 from hale.core.replica import Replica
+from hale.core.volume import Source
 
 # --- Engine ---------------------------------------------------------------------------------
 
@@ -35,7 +37,8 @@ class Instance:
 
     `ports` maps declared to actual ports at `address`. `pid` is None for containers. `exited_at` is
     None while it runs; after that `exit_code` is its code (negative: the signal that ended it, None:
-    not known). `notes` are warnings about the launch (a variable of the spec that hale's own replaced).
+    not known); `out_of_memory` says that the kernel ended it because it had used up its memory. `notes` are
+    warnings about the launch (a variable of the spec that hale's own replaced).
     """
 
     replica_id: str
@@ -47,6 +50,7 @@ class Instance:
     exited_at: float | None = None
     exit_code: int | None = None
     notes: tuple[str, ...] = ()
+    out_of_memory: bool = False
 
     @property
     def running(self) -> bool:
@@ -82,8 +86,29 @@ class Engine(Protocol):
     def unable(self, template: Template) -> str:
         """Why this engine can't run the template, naming the field and what to do; "" if it can."""
 
+    def notes(self, template: Template) -> Sequence[str]:
+        """What of the template makes no difference here, or not the one that is written; warnings."""
+
+    async def pull(
+        self, image: str, credentials: Credentials | None, tell: Callable[[Progress], None]
+    ) -> str:
+        """Fetch what the image's name stands for now; returns a reference that always means just that.
+
+        `image` may be such a reference. `tell` hears on the loop how far it is. An engine that leaves images
+        aside fetches nothing and returns the name as it is. PreparationError says what stands in the way.
+        """
+
+    async def find_image(self, image: str) -> str | None:
+        """What the name stands for among the images that are here already; None if there is none."""
+
+    async def log_in(self, credentials: Credentials) -> None:
+        """Try the credentials at the registry itself; PreparationError says why they don't do."""
+
     async def start(self, launch: Launch) -> Instance:
-        """Start the attempt and return once it runs; the same attempt already started is not an error."""
+        """Start the attempt and return once it runs; the same attempt already started is not an error.
+
+        ImageGoneError when the image has to be pulled again.
+        """
 
     async def stop(self, replica_id: str, *, grace: float) -> None:
         """Ask it to end, by force with all it started after `grace` seconds; return when it is gone.
@@ -108,6 +133,26 @@ class Engine(Protocol):
 
     async def log_lines(self, replica_id: str, *, after: tuple[int, int] = (0, -1)) -> Sequence[LogLine]:
         """At most 1,000 lines of the replica in order, over all attempts, after (attempt, position)."""
+
+
+# --- Volumes --------------------------------------------------------------------------------
+
+
+class Volumes(Protocol):
+    """Folders of this machine that integrations are filled into, once, and that replicas mount."""
+
+    def folder(self, deployment_id: str, source: Source) -> str:
+        """Where the volume is, or will be once it is filled: an absolute path, free of I/O."""
+
+    async def fill(self, deployment_id: str, source: Source, tell: Callable[[Progress], None]) -> None:
+        """Fill the volume and return when it is whole; one that is filled already is left as it is.
+
+        What a broken-off call leaves is never taken for a whole volume. PreparationError says what stands in
+        the way.
+        """
+
+    async def keep(self, deployment_id: str, keys: Collection[str]) -> None:
+        """Remove the deployment's other volumes; with no keys at all, every one and what they were in."""
 
 
 # --- Balancer -------------------------------------------------------------------------------
@@ -240,6 +285,15 @@ class Platform(Protocol):
 
     def unable(self, template: Template) -> str:
         """Why this platform can't run the template, naming the field; "" if it can."""
+
+    def notes(self, template: Template) -> Sequence[str]:
+        """What of the template makes no difference here, or not the one that is written; warnings."""
+
+    def preparation(self, deployment_id: str) -> Preparation | None:
+        """What the newest revision waits for before its first replica; None if it does not."""
+
+    async def log_in(self, credentials: Credentials) -> None:
+        """Try the credentials at the registry itself; PreparationError says why they don't do."""
 
     def wake(self, deployment_id: str) -> None:
         """Look at this deployment again soon: it was applied, changed or deleted."""

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from hale.core.backoff import Backoff
 from hale.core.probe import Probe, ProbeKind
+from hale.core.secret import Secret
+from hale.core.volume import Mount, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,10 @@ class Revision:
 
     `document` is the whole v1 spec, `hale` included, as JSON text. `id` is the spec id of the REST
     API. `number` counts from 1 within the deployment. `error` is why it can't be, or has not become,
-    healthy. `metadata` are the git headers of the request.
+    healthy. `metadata` are the git headers of the request. `secrets` are those that the spec refers to, as
+    they were when it was applied. `image` is what the image's name stood for when it was pulled, as a
+    reference that always means the same (None: not known yet, or there is no image); `prepared_at` is when
+    its image and volumes were there (None: not yet).
     """
 
     id: str
@@ -51,6 +57,9 @@ class Revision:
     healthy_at: float | None = None
     error: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[Secret, ...] = ()
+    image: str | None = None
+    prepared_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +85,48 @@ class Strategy:
     progress_deadline: float = 600.0
 
 
+class Pull(StrEnum):
+    """When an image is fetched from its registry."""
+
+    REVISION = "revision"  # once for each revision, whatever is here already
+    ALWAYS = "always"  # before each start of a replica, too
+    NEVER = "never"  # it has to be here
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine type: what a replica may use at most. `memory` is bytes; None: no limit, 0 GPUs: none.
+
+    One that the settings don't know has a name alone.
+    """
+
+    name: str = ""
+    cpus: float | None = None
+    memory: int | None = None
+    gpus: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """What a replica is made of and how it is treated; all replicas of one `key` are alike.
 
     `key` is a digest of everything in the spec that a running replica depends on: replicas of an
     earlier revision with the same key are kept. `env` is in the order of the spec. `workdir` is an
-    absolute folder, or None for the deployment's own. Durations are seconds.
+    absolute folder, or None for the deployment's own. Durations are seconds. `image` is as it is written,
+    `pinned` what that name stood for when it was pulled (None: not pulled, or there is no image); `registry`
+    names the connection that it is pulled with.
     """
 
     key: str
     command: tuple[str, ...] = ()
     image: str | None = None
-    env: tuple[tuple[str, str], ...] = ()
+    pinned: str | None = None
+    registry: str | None = None
+    pull: Pull = Pull.REVISION
+    machine: Machine = Machine()
+    sources: tuple[Source, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     ports: tuple[int, ...] = ()
     workdir: str | None = None
     probes: Mapping[ProbeKind, Probe] = field(default_factory=dict)
@@ -103,7 +141,8 @@ class Desired:
     """What a deployment should be right now; `replicas` is 0 when disabled or deleted.
 
     `since` is when this was asked for: the start of the progress deadline. `password` protects the
-    endpoint. `reason` is why there are to be fewer replicas, where scaling is not it.
+    endpoint. `reason` is why there are to be fewer replicas, where scaling is not it. Until the revision is
+    `prepared` (its image pulled, its volumes filled) no replica comes and none goes for it.
     """
 
     deployment: Deployment
@@ -112,5 +151,6 @@ class Desired:
     replicas: int
     strategy: Strategy = field(default_factory=Strategy)
     since: float = 0.0
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     reason: str = ""
+    prepared: bool = True

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from hale.clock import Clock
 from hale.core.deployment import Deployment, Template
 from hale.core.event import Event
+from hale.core.image import Credentials, Preparation
 from hale.core.outlook import outlook
 from hale.core.probe import TcpAction
 from hale.core.replica import Phase, Replica
@@ -72,6 +73,15 @@ class LocalPlatform:
 
     def unable(self, template: Template) -> str:
         return self._engine.unable(template)
+
+    def notes(self, template: Template) -> Sequence[str]:
+        return self._engine.notes(template)
+
+    def preparation(self, deployment_id: str) -> Preparation | None:
+        return None
+
+    async def log_in(self, credentials: Credentials) -> None:
+        await self._engine.log_in(credentials)
 
     def wake(self, deployment_id: str) -> None:
         self._controller.wake(deployment_id)

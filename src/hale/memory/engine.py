@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from hale.clock import Clock
 from hale.core.deployment import Template
-from hale.errors import EngineError, EngineUnavailableError
+from hale.core.image import Credentials, Progress
+from hale.errors import EngineError, EngineUnavailableError, HaleError, ImageGoneError
 from hale.ports import ExecResult, Instance, Launch, LogLine
 
 Execution = Callable[[str, Sequence[str]], ExecResult | Awaitable[ExecResult]]
@@ -27,6 +28,9 @@ class MemoryEngine:
     A replica told to stop ends with SIGTERM at once, or after its whole grace if it is among the `stubborn`.
     `launches` has every attempt that was started, in order. `execution` answers for commands in replicas; it
     may wait, and may raise EngineError. With a reason in `failure` the engine does not answer at all.
+    `registry` has what each name of an image stands for, or the error of its pull, which takes `pull_time`
+    seconds; a name that it does not have stands for itself. `pulls` has every one that was begun, `images`
+    what is here by name: what is taken out of it is gone. `logins` has the error for the servers that refuse.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -39,6 +43,11 @@ class MemoryEngine:
         self.stubborn: set[str] = set()
         self.launches: list[Launch] = []
         self.execution: Execution = lambda replica_id, command: ExecResult(0, "")
+        self.registry: dict[str, str | HaleError] = {}
+        self.pull_time = 0.0
+        self.pulls: list[str] = []
+        self.images: dict[str, str] = {}
+        self.logins: dict[str, HaleError] = {}
 
     def exit(self, replica_id: str, code: int | None = 0) -> None:
         """The replica ends by itself."""
@@ -62,6 +71,32 @@ class MemoryEngine:
     def unable(self, template: Template) -> str:
         return "" if template.command else "command: there is nothing to run"
 
+    def notes(self, template: Template) -> Sequence[str]:
+        return ()
+
+    async def pull(
+        self, image: str, credentials: Credentials | None, tell: Callable[[Progress], None]
+    ) -> str:
+        self._answer()
+        self.pulls.append(image)
+        tell(Progress(0, 1))
+        await asyncio.sleep(self.pull_time)
+        pinned = self.registry.get(image, image)
+        if isinstance(pinned, HaleError):
+            raise pinned
+        tell(Progress(1, 1))
+        self.images |= {image: pinned, pinned: pinned}
+        return pinned
+
+    async def find_image(self, image: str) -> str | None:
+        self._answer()
+        return self.images.get(image)
+
+    async def log_in(self, credentials: Credentials) -> None:
+        self._answer()
+        if credentials.server in self.logins:
+            raise self.logins[credentials.server]
+
     async def start(self, launch: Launch) -> Instance:
         self._answer()
         held = self._held.get(launch.replica_id)
@@ -72,6 +107,9 @@ class MemoryEngine:
         refusal = self.unable(launch.template) or self.refusals.get(launch.template.command[0])
         if refusal:
             raise EngineError(f"cannot start replica {launch.replica_id}: {refusal}")
+        pinned = launch.template.pinned
+        if pinned is not None and pinned not in self.images:
+            raise ImageGoneError(f"cannot start replica {launch.replica_id}: {pinned} is not here")
         self.launches.append(launch)
         instance = Instance(
             launch.replica_id,

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 
 from hale.core.deployment import Deployment, Template
 from hale.core.event import Event
+from hale.core.image import Credentials, Preparation
+from hale.errors import HaleError
 from hale.ports import LogLine, Observation, Store
 
 _LINES = 1000
@@ -13,7 +15,8 @@ _LINES = 1000
 class MemoryPlatform:
     """`observations` by deployment and `lines` by replica are what it sees; `woken` is what it was told.
 
-    `refusal` is its answer to every template.
+    `refusal` is its answer to every template, `noted` what it notes of each. `preparations` by deployment are
+    what revisions wait for, `logins` has the error for the servers that refuse.
     """
 
     def __init__(self, store: Store) -> None:
@@ -23,10 +26,25 @@ class MemoryPlatform:
         self.lines: dict[str, list[LogLine]] = {}
         self.woken: list[str] = []
         self.refusal = ""
+        self.noted: list[str] = []
+        self.preparations: dict[str, Preparation] = {}
+        self.logins: dict[str, HaleError] = {}
+        self.tried: list[Credentials] = []
         self.is_down = False
 
     def unable(self, template: Template) -> str:
         return self.refusal
+
+    def notes(self, template: Template) -> Sequence[str]:
+        return self.noted
+
+    def preparation(self, deployment_id: str) -> Preparation | None:
+        return self.preparations.get(deployment_id)
+
+    async def log_in(self, credentials: Credentials) -> None:
+        self.tried.append(credentials)
+        if credentials.server in self.logins:
+            raise self.logins[credentials.server]
 
     def wake(self, deployment_id: str) -> None:
         self.woken.append(deployment_id)

@@ -21,7 +21,8 @@ from typing import ParamSpec, Self, TypeVar
 
 from hale.clock import Clock
 from hale.core.deployment import Template
-from hale.errors import EngineError, HaleError
+from hale.core.image import Credentials, Progress
+from hale.errors import EngineError, HaleError, PreparationError
 from hale.local.engines import strays
 from hale.local.engines.commands import run_command
 from hale.local.engines.environment import HOST, MARK, setting
@@ -141,6 +142,25 @@ class ProcessEngine:
                 "command: there is nothing to run; name a command, processes have no image to take one from"
             )
         return ""
+
+    def notes(self, template: Template) -> Sequence[str]:
+        return ()
+
+    async def pull(
+        self, image: str, credentials: Credentials | None, tell: Callable[[Progress], None]
+    ) -> str:
+        return image
+
+    async def find_image(self, image: str) -> str | None:
+        return image
+
+    async def log_in(self, credentials: Credentials) -> None:
+        raise PreparationError(
+            f"cannot log in to {credentials.server}: there is no container engine here to do it with",
+            event="image.failed",
+            fatal=True,
+            hint="start Podman or Docker",
+        )
 
     # --- start ------------------------------------------------------------------------------
 
