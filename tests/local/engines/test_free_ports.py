@@ -34,6 +34,11 @@ def test_ports_are_outside_of_what_the_kernel_gives_to_connections() -> None:
     assert not [port for port in found if first <= port <= last]
 
 
+def test_every_port_is_tried_once_wherever_the_search_begins(narrow: range) -> None:
+    for _ in range(50):
+        assert sorted(module._candidates()) == list(narrow)
+
+
 def test_taken_ports_are_passed_over_and_the_kernels_are_used_when_no_others_are_left(narrow: range) -> None:
     taken = set(narrow[:3])
     found = free_ports(2, taken)

@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from hale.errors import EngineError
@@ -27,15 +27,22 @@ def free_ports(count: int, taken: Collection[int]) -> list[int]:
 def _candidates() -> Iterator[int]:
     """From a place of chance on: two servers of hale on one machine seldom try the same."""
     first, last = _ephemeral()
-    outside = [*range(_FIRST, min(first, _LAST + 1)), *range(max(last + 1, _FIRST), _LAST + 1)]
-    yield from _from_anywhere(outside)
+    below, above = range(_FIRST, min(first, _LAST + 1)), range(max(last + 1, _FIRST), _LAST + 1)
+    yield from _from_anywhere(below, above)
     yield from _from_anywhere(range(max(first, 1024), last + 1))
 
 
-def _from_anywhere(ports: Sequence[int]) -> Iterator[int]:
-    begin = random.randrange(len(ports)) if ports else 0  # noqa: S311  (chance, not a secret)
-    yield from ports[begin:]
-    yield from ports[:begin]
+def _from_anywhere(*parts: range) -> Iterator[int]:
+    """All of the parts, as if they were one ring; no list of them is made for the few that are taken."""
+    count = sum(map(len, parts))
+    begin = random.randrange(count) if count else 0  # noqa: S311  (chance, not a secret)
+    before = 0
+    for part in parts:
+        yield from part[max(0, begin - before) :]
+        before += len(part)
+    for part in parts:
+        yield from part[: max(0, begin)]
+        begin -= len(part)
 
 
 def _ephemeral() -> tuple[int, int]:
