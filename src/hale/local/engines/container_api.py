@@ -1,0 +1,186 @@
+"""The container engine's API: finding its socket, connecting, and its errors in hale's words.
+
+Podman and Docker speak the same one; `Host` knows which of them answered and what it can do.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiodocker
+import aiohttp
+from yarl import URL
+
+from hale.errors import EngineError, EngineUnavailableError
+
+HINT = (
+    "start one: `sudo apt install podman && sudo systemctl enable --now podman.socket`,"
+    " or without root: `systemctl --user enable --now podman.socket`"
+)
+
+_UNIX = "unix://"
+_NO_CONNECTION = 900
+"""What aiodocker calls the status of an engine that can't be reached."""
+_ANSWERS_WITHIN = aiohttp.ClientTimeout(total=120, sock_connect=5)
+_LOOKED_AT_FOR = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What answered. `cpus` and `memory` (bytes) are those that containers share."""
+
+    podman: bool
+    rootless: bool
+    cpus: int = 1
+    memory: int = 0
+    init: bool = False
+    gpus: bool = False
+
+    @classmethod
+    def read(cls, info: Mapping[str, Any]) -> "Host":
+        podman = "BuildahVersion" in info
+        security = info.get("SecurityOptions") or ()
+        return cls(
+            podman,
+            bool(info.get("Rootless")) or any("name=rootless" in option for option in security),
+            int(info.get("NCPU") or 1),
+            int(info.get("MemTotal") or 0),
+            # Podman does not say; it is tried.
+            podman or bool(info.get("InitBinary")),
+            podman or "nvidia" in (info.get("Runtimes") or {}) or bool(info.get("DiscoveredDevices")),
+        )
+
+
+def sockets(environ: Mapping[str, str], uid: int) -> Sequence[Path]:
+    """Where an engine may listen, in order; EngineUnavailableError if DOCKER_HOST is not a Unix socket."""
+    given = environ.get("DOCKER_HOST", "")
+    if given.startswith(_UNIX):
+        return [Path(given.removeprefix(_UNIX))]
+    if given:
+        raise EngineUnavailableError(
+            f"cannot reach a container engine: DOCKER_HOST is {given}, not a Unix socket",
+            hint="set DOCKER_HOST to unix:///path/of/the.sock of an engine on this machine, or unset it",
+        )
+    own = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}"
+    return [
+        Path("/run/podman/podman.sock"),
+        Path(own) / "podman/podman.sock",
+        Path("/var/run/docker.sock"),
+    ]
+
+
+@contextmanager
+def engine_errors(doing: str) -> Iterator[None]:
+    """The library's errors as EngineError("cannot <doing>: <why>"); the library stays behind this line."""
+    try:
+        yield
+    except aiodocker.DockerError as error:
+        if error.status == _NO_CONNECTION:
+            raise EngineUnavailableError(f"cannot {doing}: the container engine does not answer") from error
+        raise EngineError(f"cannot {doing}: {error.message.strip()}") from error
+    except TimeoutError as error:
+        raise EngineUnavailableError(f"cannot {doing}: the container engine does not answer") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise EngineUnavailableError(f"cannot {doing}: the container engine went away: {error}") from error
+
+
+class Api:
+    """One connection to the first engine that answers. `trouble` says why there is none ("": there is one).
+
+    Once an engine has answered, no other place is looked at: what runs there is not known elsewhere.
+    """
+
+    def __init__(self, places: Sequence[Path] | None = None) -> None:
+        self._places = places
+        self._docker: aiodocker.Docker | None = None
+        self._host: Host | None = None
+        self.trouble: EngineUnavailableError | None = EngineUnavailableError(
+            "cannot reach a container engine: not looked for yet", hint=HINT
+        )
+
+    @property
+    def docker(self) -> aiodocker.Docker:
+        """EngineUnavailableError while no engine answers."""
+        if self._docker is None or self.trouble is not None:
+            raise self._unreached()
+        return self._docker
+
+    @property
+    def host(self) -> Host:
+        """The engine that answers, or did last; EngineUnavailableError if none ever did."""
+        if self._host is None:
+            raise self._unreached()
+        return self._host
+
+    @property
+    def socket(self) -> Path | None:
+        """Where the engine is that answers, or did last."""
+        return self._places[0] if self._host is not None and self._places else None
+
+    def url(self, path: str, **query: str) -> URL:
+        """For what the library has no call for: `docker.session.get(api.url("events"))`."""
+        docker = self.docker
+        return URL(f"{docker.docker_host}/{docker.api_version}/{path}").with_query(query)
+
+    async def connect(self) -> None:
+        """Look for an engine; EngineUnavailableError names the places and what each said."""
+        try:
+            await self._connect()
+        except EngineUnavailableError as error:
+            self.trouble = error
+            raise
+        self.trouble = None
+
+    async def _connect(self) -> None:
+        places = self._places if self._places is not None else sockets(os.environ, os.getuid())
+        said = []
+        for place in places:
+            docker = aiodocker.Docker(url=f"{_UNIX}{place}", timeout=_ANSWERS_WITHIN)
+            try:
+                info = await _asked(docker)
+            except (aiodocker.DockerError, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                await docker.close()
+                said.append(f"{place} ({_why(error)})")
+                continue
+            await self.close()
+            self._docker, self._host, self._places = docker, Host.read(info), [place]
+            return
+        raise EngineUnavailableError(
+            f"cannot reach a container engine: no answer from {', '.join(said)}", hint=HINT
+        )
+
+    def lost(self, why: str) -> None:
+        """The engine went away; until the next `connect` no call is tried."""
+        self.trouble = EngineUnavailableError(f"cannot reach the container engine: {why}", hint=HINT)
+
+    async def close(self) -> None:
+        if self._docker is not None:
+            await self._docker.close()
+            self._docker = None
+
+    def _unreached(self) -> EngineUnavailableError:
+        trouble = self.trouble
+        assert trouble is not None  # noqa: S101  (set whenever there is no connection)
+        return EngineUnavailableError(trouble.message, hint=trouble.hint)
+
+
+async def _asked(docker: aiodocker.Docker) -> Mapping[str, Any]:
+    async with asyncio.timeout(_LOOKED_AT_FOR):
+        info: Mapping[str, Any] = await docker.system.info()
+        return info
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"silent for {_LOOKED_AT_FOR:.0f} s"
+    # What the library says of a refused connection names everything but the reason.
+    cause = error.__cause__ or error.__context__
+    number = getattr(cause, "errno", None) or getattr(getattr(cause, "os_error", None), "errno", None)
+    if number:
+        why = os.strerror(number)
+        return why[:1].lower() + why[1:]
+    return str(error)
