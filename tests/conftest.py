@@ -1,11 +1,21 @@
-"""Two loops: virtual time, unless a test is marked `real_time` or `e2e`: it talks to something real."""
+"""Two loops: virtual time, unless a test is marked `real_time` or `e2e`: it talks to something real.
+
+And a network of our own for each process that runs tests, where that can be (kit.namespaces).
+"""
 
 import asyncio
 import selectors
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import uvloop
+from kit import images, parts
+from kit.namespaces import enter_own_network
+from kit.podman import Podman
+
+
+def pytest_configure() -> None:
+    enter_own_network()
 
 
 class _Selector(selectors.DefaultSelector):
@@ -38,3 +48,21 @@ def pytest_asyncio_loop_factories(
     if item.get_closest_marker("real_time") or item.get_closest_marker("e2e"):
         return {"uvloop": uvloop.new_event_loop}
     return {"virtual": AutojumpLoop}
+
+
+@pytest.fixture(scope="session")
+def shared_podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+    """One Podman for all tests of this process, with the images of `images.everyday()`; see `podman`."""
+    parts.need(*parts.PODMAN)
+    with Podman(tmp_path_factory.mktemp("podman") / "podman") as podman:
+        for name, image in images.everyday().items():
+            podman.load(image.archive(podman.folder / "image.tar", name))
+        yield podman
+
+
+@pytest.fixture
+def podman(shared_podman: Podman) -> Iterator[Podman]:
+    """A Podman that runs and has no containers: those of the test are removed afterwards."""
+    shared_podman.start()
+    yield shared_podman
+    shared_podman.clear()
