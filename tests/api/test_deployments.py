@@ -159,7 +159,7 @@ async def test_what_the_platform_cannot_do_is_refused_and_nothing_is_kept(api: A
 
 
 async def test_what_hale_cannot_do_yet_is_refused_by_its_field(api: Api) -> None:
-    config = spec(integrations=[{"type": "volume", "name": "data"}])
+    config = spec(integrations=[{"type": "model", "id": "m", "name": "m"}])
     refusal = await api.refused("POST", "/v1/deployments", {"projectId": "default", "config": config})
     assert refusal.code == "BAD_REQUEST"
     assert "integrations" in refusal.issues[0]
@@ -178,12 +178,13 @@ async def test_an_apply_is_told_and_wakes_the_platform_afterwards(api: Api) -> N
 
 
 async def test_notes_on_a_spec_are_warnings_and_are_not_repeated(api: Api) -> None:
-    deployment_id = await api.apply()
-    await api.apply(region="ny2")
-    await api.apply(region="ny2", replicas=7)
+    twice = [{"name": "A", "value": "b"}, {"name": "A", "value": "c"}]
+    deployment_id = await api.apply(env=twice)
+    await api.apply(env=twice, region="ny2")
+    await api.apply(env=twice, region="ny2", replicas=7)
     events = [event for event in await api.store.events(deployment_id) if event.type == "revision.note"]
     assert [(event.revision, event.level) for event in events] == [(1, Level.WARNING), (2, Level.WARNING)]
-    assert "machineType" in events[0].message
+    assert "more than once" in events[0].message
     assert "region" in events[1].message
 
 

@@ -161,14 +161,14 @@ def test_up_starts_no_daemon_when_the_one_that_was_named_is_away(hale: Hale, tmp
 
 
 def test_validate_says_valid_and_notes_what_has_no_effect(hale: Hale) -> None:
-    done = hale("validate", "-", stdin=SPEC)
+    done = hale("validate", "-", stdin=SPEC + "region: ny2\n")
     assert (done.returncode, done.stdout) == (0, "valid: web, 3 replicas\n")
-    assert done.stderr.startswith("note: resources.machineType has no effect here")
+    assert done.stderr.startswith("note: region has no effect here")
 
 
 def test_what_cannot_be_done_yet_is_a_note_of_validate_and_refused_by_apply(web: Script, hale: Hale) -> None:
-    spec = SPEC + "env: [{name: KEY, value: 'secret:key'}]\n"
-    said = "stdin:4:19: env[0].value: refers to a secret, and there are no secrets here yet"
+    spec = SPEC + "integrations: [{type: model, id: m, name: m}]\n"
+    said = "stdin:4:16: integrations[0]: stored models don't exist here"
     checked = hale("validate", "-", stdin=spec)
     assert checked.returncode == 0
     assert f"note: {said}" in checked.stderr

@@ -14,17 +14,17 @@ FILES = Path(__file__).parent / "files"
 
 VALID = {
     "01-paperspace-fastapi-template.yaml": ["resources.autoscaling"],
-    "02-paperspace-fastapi-hf-template.yaml": ["integrations", "resources.autoscaling"],
+    "02-paperspace-fastapi-hf-template.yaml": ["resources.autoscaling"],
     "03-paperspace-flask-template.yaml": ["resources.autoscaling"],
     "07-dte-serge.yaml": ["resources.autoscaling"],
     "08-gradient-ai-whisper-autocaption.yaml": ["resources.autoscaling"],
-    "13-gradient-ai-sd-webui.yaml": ["integrations", "resources.autoscaling"],
-    "18-assetsathidev1-tuned-fashion.yaml": ["integrations", "containerRegistry", "resources.autoscaling"],
-    "20-nmb-mpt-125m.yaml": ["integrations", "resources.autoscaling"],
+    "13-gradient-ai-sd-webui.yaml": ["resources.autoscaling"],
+    "18-assetsathidev1-tuned-fashion.yaml": ["resources.autoscaling"],
+    "20-nmb-mpt-125m.yaml": ["resources.autoscaling"],
     "21-paperspace-fastapi-template-v0alpha0.yaml": ["resources.autoscaling"],
     "22-paperspace-fastapi-template-latest-2023-06.yaml": ["resources.autoscaling"],
     "30-joshua-text-to-image.yaml": [],
-    "36-stianlaa-byte-barometer-v0alpha0-disabled.json": ["env[0].value", "env[1].value", "env[2].value"],
+    "36-stianlaa-byte-barometer-v0alpha0-disabled.json": [],
     "42-paperspace-app-template.jsonc": [],
 }
 """The valid ones, with the fields that are refused when they are applied here."""

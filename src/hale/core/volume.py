@@ -1,5 +1,6 @@
 """What is mounted into replicas, and where it comes from. Pure."""
 
+import re
 from dataclasses import dataclass, field
 
 
@@ -36,3 +37,8 @@ class Mount:
     folder: str
     target: str
     writable: bool = False
+
+
+def variable(name: str) -> str:
+    """The variable that tells a replica where the integration of that name is."""
+    return "HALE_INTEGRATION_" + re.sub(r"[^A-Z0-9]", "_", name.upper())

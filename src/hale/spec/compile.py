@@ -3,25 +3,29 @@
 import hashlib
 import json
 import string
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from hale.core import backoff as core_backoff
 from hale.core import deployment as core
 from hale.core.probe import ExecAction, HttpAction, Probe, ProbeKind
-from hale.errors import RefusedError
+from hale.core.secret import Secret, reference
+from hale.core.volume import Source
+from hale.spec.problems import Loc
+from hale.spec.references import Known, by_name, resolved, versions
+from hale.spec.references import references as references  # part of what a spec is compiled to
 from hale.spec.schema import AnyCheck, Backoff, ExecCheck, Settings, Spec
+from hale.spec.volumes import sources
 
 MASK = "***"
-SECRET = "secret:"  # noqa: S105  (the mark of a reference, not a secret)
 
 
 def whole(spec: Spec) -> dict[str, Any]:
     """The spec with `hale`; a literal password is masked."""
     data = spec.data()
     key = data.get("basicAuthKey")
-    if key is not None and not key.startswith(SECRET):
+    if key is not None and reference(key) is None:
         data["basicAuthKey"] = MASK
     return data
 
@@ -39,14 +43,11 @@ def replicas(spec: Spec) -> int:
     return spec.resources.replicas if spec.enabled else 0
 
 
-def password(spec: Spec) -> str | None:
-    """The password of a protected endpoint, None for a public one."""
-    if spec.basic_auth_key and spec.basic_auth_key.startswith(SECRET):
-        # Never silently public, nor protected by the name of a secret.
-        raise RefusedError(
-            "cannot use basicAuthKey: it refers to a secret, and there are no secrets here yet"
-        )
-    return spec.basic_auth_key
+def password(spec: Spec, secrets: Iterable[Secret] = ()) -> str | None:
+    """The password of a protected endpoint, None for a public one; RefusedError if its secret is missing."""
+    if spec.basic_auth_key is None:
+        return None
+    return resolved(("basicAuthKey",), spec.basic_auth_key, by_name(secrets))
 
 
 def strategy(spec: Spec) -> core.Strategy:
@@ -63,23 +64,51 @@ def strategy(spec: Spec) -> core.Strategy:
     )
 
 
-def template(spec: Spec, *, restarts: int = 0, default_workdir: str | Path | None = None) -> core.Template:
-    """What a replica is made of; `default_workdir` is for a spec without `hale.workdir`."""
-    own, default = _own(spec), core.Template(key="")
-    workdir = own.workdir or default_workdir
+def template(
+    spec: Spec,
+    *,
+    secrets: Iterable[Secret] = (),
+    image: str | None = None,
+    machines: Mapping[str, core.Machine] | None = None,
+) -> core.Template:
+    """What a replica is made of, without the mounts; RefusedError if a secret that it needs is missing.
+
+    `image` is what the spec's image stood for when it was pulled. In `env` a `$` of a secret is written `$$`:
+    it stands for itself when the variables are expanded.
+    """
+    own, default, known = _own(spec), core.Template(key=""), by_name(secrets)
+    filled = sources(spec, known)
+    name = spec.resources.machine_type
     return core.Template(
-        key=_key(spec, restarts),
+        key=_key(spec, image, versions(spec, known), filled),
         command=spec.command or (),
         image=spec.image,
-        env=tuple((variable.name, variable.value) for variable in spec.env or ()),
+        pinned=image,
+        registry=spec.container_registry or None,
+        pull=default.pull if own.pull is None else core.Pull(own.pull),
+        machine=(machines or {}).get(name, core.Machine(name)),
+        sources=filled,
+        env=_env(spec, known),
         ports=spec.resources.ports,
-        workdir=None if workdir is None else str(workdir),
+        workdir=own.workdir,
         probes=_probes(spec),
         backoff=_backoff(own.backoff),
         eager=default.eager if own.eager is None else own.eager,
         drain=_or(own.drain_seconds, default.drain),
         grace=_or(own.grace_period_seconds, default.grace),
     )
+
+
+def _env(spec: Spec, known: Known) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (variable.name, _taken(("env", index, "value"), variable.value, known))
+        for index, variable in enumerate(spec.env or ())
+    )
+
+
+def _taken(loc: Loc, value: str, known: Known) -> str:
+    found = resolved(loc, value, known)
+    return found if reference(value) is None else found.replace("$", "$$")
 
 
 def _own(spec: Spec) -> Settings:
@@ -145,14 +174,19 @@ def _action(check: AnyCheck) -> HttpAction | ExecAction:
     )
 
 
-def _key(spec: Spec, restarts: int) -> str:
-    """A digest of what is written, not of what comes of it: a new default of hale replaces no replica."""
+def _key(spec: Spec, image: str | None, set_at: Mapping[str, float], volumes: Sequence[Source]) -> str:
+    """A digest of what is written, not of what comes of it: a new default of hale replaces no replica.
+
+    What a name in the spec stands for (an image, a secret, a volume) is there under a version, never a value.
+    """
     data = spec.data()
     for name in ("apiVersion", "name", "enabled", "basicAuthKey"):
         data.pop(name, None)
     for name in ("replicas", "autoscaling"):
         data["resources"].pop(name, None)
     data.get("hale", {}).pop("strategy", None)
-    said = {name: value for name, value in data.items() if value not in ([], {})}
-    text = json.dumps({**said, "restarts": restarts}, sort_keys=True, separators=(",", ":"))
+    data |= {"pinned": image, "secrets": dict(set_at), "volumes": [volume.key for volume in volumes]}
+    said = {name: value for name, value in data.items() if value not in (None, [], {})}
+    # The 0 is what every key was made with from the first version on.
+    text = json.dumps({**said, "restarts": 0}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

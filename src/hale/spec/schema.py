@@ -357,6 +357,7 @@ class Settings(Model):
     grace_period_seconds: Pause | None = None
     eager: bool | None = None
     workdir: Annotated[Line, Field(min_length=1), AfterValidator(_workdir)] | None = None
+    pull: Literal["revision", "always", "never"] | None = None
 
 
 class Common(Model):

@@ -1,24 +1,57 @@
-"""What is valid and can't be done on this machine yet: refused when applied, never accepted and ignored."""
+"""What is valid and can't be done on this machine: refused when applied, never accepted and ignored."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from pathlib import PurePosixPath
+from shlex import quote
 
-from hale.spec.compile import MASK, SECRET
-from hale.spec.problems import Loc, Problem, path
-from hale.spec.schema import HttpCheck, Spec
+from hale.core.secret import is_name, reference
+from hale.core.volume import variable
+from hale.spec.compile import MASK
+from hale.spec.problems import Loc, Problem, path, shown
+from hale.spec.references import references
+from hale.spec.schema import S3, GitLfs, Integration, Spaces, Spec, StoredModel, Volume
+from hale.spec.volumes import mount_point
 
-_CHECKS = ("liveness", "readiness", "startup")
+MAX_INTEGRATIONS = 5
+
+_SECRET_NAME = "a letter, then letters, digits and _, 128 at most"  # noqa: S105
+_NAME_BYTES = 128
+_SCHEMES = ("https", "http", "ssh", "git", "file")
+_SYSTEM = tuple(map(PurePosixPath, ("/proc", "/sys", "/dev")))
+"""Folders that the kernel fills."""
 
 
 def refusals(spec: Spec) -> list[Problem]:
     """Every reason why this spec can't be applied here, each with the field as it is written."""
-    return [*_sources(spec), *_scaling(spec), *_secrets(spec), *_check_ports(spec)]
+    return [*_integrations(spec), *_dropped(spec), *_scaling(spec), *_references(spec), *_mask(spec)]
+
+
+def missing_secrets(spec: Spec, known: Collection[str]) -> list[Problem]:
+    """Every reference to a secret that is not among the `known` names."""
+    return [
+        _problem(spec, loc, f"there is no secret {name}", f"hale secret set {name}")
+        for loc, name in references(spec)
+        if is_name(name) and name not in known
+    ]
+
+
+def missing_registry(spec: Spec, known: Collection[str]) -> list[Problem]:
+    """That `containerRegistry` is not among the `known` names of connections."""
+    name = spec.container_registry
+    if not name or name in known:
+        return []
+    message = f"there is no registry connection {shown(name)}"
+    return [_problem(spec, ("containerRegistry",), message, f"hale registry add {quote(name)}")]
 
 
 def notes(spec: Spec) -> list[str]:
     """What is accepted and makes no difference here; warnings."""
-    fields = [_written(spec, ("resources", "machineType"))] + (["region"] if spec.region else [])
-    verb = "have" if len(fields) > 1 else "has"
-    said = [f"{' and '.join(fields)} {verb} no effect here: replicas run on this machine"]
+    said = ["region has no effect here: replicas run on this machine"] if spec.region else []
+    if not spec.image:
+        idle = {"containerRegistry": spec.container_registry, "hale.pull": spec.hale and spec.hale.pull}
+        said += [
+            f"{field} has no effect: there is no image to pull" for field, value in idle.items() if value
+        ]
     names = [variable.name for variable in spec.env or ()]
     twice = dict.fromkeys(name for name in names if names.count(name) > 1)
     return said + [f"env has {name} more than once: the last one counts" for name in twice]
@@ -39,20 +72,109 @@ def _loc(spec: Spec, loc: Loc) -> Loc:
     return loc
 
 
-def _written(spec: Spec, loc: Loc) -> str:
-    return path(_loc(spec, loc))
-
-
-def _sources(spec: Spec) -> Iterator[Problem]:
-    if spec.integrations:
-        yield _problem(spec, ("integrations",), "volumes can't be mounted here yet", "remove it")
-    for field in spec.origin.dropped:
-        yield _problem(spec, (field,), "repositories can't be mounted here yet", "remove it")
-    if spec.container_registry:
-        message = "registry connections are not kept here yet"
+def _integrations(spec: Spec) -> Iterator[Problem]:
+    every = spec.integrations or ()
+    if len(every) > MAX_INTEGRATIONS:
+        message = f"must have at most {MAX_INTEGRATIONS} entries, and has {len(every)}"
         yield _problem(
-            spec, ("containerRegistry",), message, "remove it, and use a public image or a command"
+            spec, ("integrations",), message, "put what belongs together in one bucket or repository"
         )
+    found = [problem for index, each in enumerate(every) for problem in _integration(spec, index, each)]
+    yield from dict.fromkeys(found)  # all stored models of v0alpha0 are one field
+    if not found:
+        yield from _clashes(spec, every)
+
+
+def _integration(spec: Spec, index: int, each: Integration) -> Iterator[Problem]:
+    at: Loc = ("integrations", index)
+    if isinstance(each, StoredModel):
+        hint = "write an integration of type git-lfs or s3, or put the model into the image"
+        yield _problem(spec, at, "stored models don't exist here", hint)
+        return
+    if why := _bad_name(each.name):
+        yield _problem(spec, (*at, "name"), f"must be {why}, not {shown(each.name)}")
+        return
+    if why := _bad_target(each):
+        yield _problem(spec, _place_of_target(at, each), why)
+    match each:
+        case S3():
+            if each.url.startswith("s3:///"):
+                yield _problem(spec, (*at, "url"), "names no bucket", "write s3://BUCKET/")
+            yield from _credentials(spec, at, each)
+        case Spaces():
+            yield from _credentials(spec, at, each)
+        case GitLfs() if (scheme := each.url.partition(":")[0].lower()) not in _SCHEMES:
+            message = f"must be an address of {', '.join(_SCHEMES)}, not of {scheme}"
+            yield _problem(spec, (*at, "url"), message)
+
+
+def _bad_name(name: str) -> str:
+    """What the name must be, where it is not: it becomes the last part of a path."""
+    if "/" in name or name in ("", ".", ".."):
+        return "the name of a folder, without /"
+    return f"at most {_NAME_BYTES} bytes long" if len(name.encode()) > _NAME_BYTES else ""
+
+
+def _bad_target(each: Integration) -> str:
+    written = None if isinstance(each, Volume) else each.path
+    if written is not None and not written.startswith("/"):
+        return f"must be an absolute path, not {shown(written)}"
+    target = PurePosixPath(mount_point(each))
+    if ".." in target.parts:
+        return f"must be a path without .., not {shown(written)}"
+    for folder in _SYSTEM:
+        if target.is_relative_to(folder):
+            return f"must not be in {folder}, where the kernel's own files are"
+    return ""
+
+
+def _place_of_target(at: Loc, each: Integration) -> Loc:
+    return (*at, "name" if isinstance(each, Volume) or each.path is None else "path")
+
+
+def _credentials(spec: Spec, at: Loc, each: S3 | Spaces) -> Iterator[Problem]:
+    key = each.secret_access_key
+    if key is not None and reference(key) is None:
+        yield _problem(
+            spec, (*at, "secretAccessKey"), "must be a reference and nothing else, like secret:NAME"
+        )
+    if (key is None) != (each.access_key_id is None):
+        there, missing = "secretAccessKey", "accessKeyId"
+        if key is None:
+            there, missing = missing, there
+        yield _problem(spec, (*at, there), f"is there without {missing}", "write both, or neither")
+
+
+def _clashes(spec: Spec, every: Collection[Integration]) -> Iterator[Problem]:
+    """Integrations that get in each other's way: by name, by variable, by mount point."""
+    earlier: list[tuple[int, Integration]] = []
+    for index, each in enumerate(every):
+        for other, before in earlier:
+            if problem := _clash(spec, index, each, other, before):
+                yield problem
+                break
+        earlier.append((index, each))
+
+
+def _clash(spec: Spec, index: int, each: Integration, other: int, before: Integration) -> Problem | None:
+    at: Loc = ("integrations", index)
+    whose = path(("integrations", other))
+    if each.name == before.name:
+        return _problem(spec, (*at, "name"), f"is the name of {whose} too", "give each its own")
+    if variable(each.name) == variable(before.name):
+        message = f"stands for {variable(each.name)}, as the name of {whose} does"
+        return _problem(spec, (*at, "name"), message, "give each its own")
+    target, theirs = PurePosixPath(mount_point(each)), PurePosixPath(mount_point(before))
+    if target.is_relative_to(theirs) or theirs.is_relative_to(target):
+        message = f"would be mounted at {target}, and {whose} at {theirs}"
+        return _problem(spec, _place_of_target(at, each), message, "give each a folder of its own")
+    return None
+
+
+def _dropped(spec: Spec) -> Iterator[Problem]:
+    for field in spec.origin.dropped:
+        hint = "set apiVersion: v1 and write integrations of type git-lfs"
+        yield _problem(spec, (field,), "repositories can't be mounted here", hint)
 
 
 def _scaling(spec: Spec) -> Iterator[Problem]:
@@ -62,25 +184,15 @@ def _scaling(spec: Spec) -> Iterator[Problem]:
         yield _problem(spec, loc, "can't be done here yet", "remove it or set enabled: false; replicas stays")
 
 
-def _secrets(spec: Spec) -> Iterator[Problem]:
-    message, hint = "refers to a secret, and there are no secrets here yet", "write the value itself"
-    for index, variable in enumerate(spec.env or ()):
-        if variable.value.startswith(SECRET):
-            yield _problem(spec, ("env", index, "value"), message, hint)
-    key = spec.basic_auth_key or ""
-    if key.startswith(SECRET):
-        yield _problem(spec, ("basicAuthKey",), message, hint)
-    if key == MASK:
-        shown = "is the mask that hale shows for a password, not a password"
-        yield _problem(spec, ("basicAuthKey",), shown, "write the password")
+def _references(spec: Spec) -> Iterator[Problem]:
+    for loc, name in references(spec):
+        if not is_name(name):
+            yield _problem(
+                spec, loc, "refers to a secret by a name that none has", f"a name is {_SECRET_NAME}"
+            )
 
 
-def _check_ports(spec: Spec) -> Iterator[Problem]:
-    ports = spec.resources.ports
-    for kind in _CHECKS:
-        check = getattr(spec.health_checks, kind, None)
-        if isinstance(check, HttpCheck) and check.port is not None and check.port not in ports:
-            declared = ", ".join(str(port) for port in ports)
-            where = _written(spec, ("resources", "ports"))
-            message = f"must be a port of {where} ({declared}), not {check.port}"
-            yield _problem(spec, ("healthChecks", kind, "port"), message)
+def _mask(spec: Spec) -> Iterator[Problem]:
+    if spec.basic_auth_key == MASK:
+        message = "is the mask that hale shows for a password, not a password"
+        yield _problem(spec, ("basicAuthKey",), message, "write the password")

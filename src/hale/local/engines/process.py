@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -22,6 +22,7 @@ from typing import ParamSpec, Self, TypeVar
 from hale.clock import Clock
 from hale.core.deployment import Template
 from hale.core.image import Credentials, Progress
+from hale.core.probe import HttpAction
 from hale.errors import EngineError, HaleError, PreparationError
 from hale.local.engines import strays
 from hale.local.engines.commands import run_command
@@ -141,10 +142,12 @@ class ProcessEngine:
             return (
                 "command: there is nothing to run; name a command, processes have no image to take one from"
             )
-        return ""
+        return "; ".join(_undeclared(template))
 
     def notes(self, template: Template) -> Sequence[str]:
-        return ()
+        if not template.machine.name:
+            return ()
+        return ("resources.machineType has no effect here: replicas are processes, without limits",)
 
     async def pull(
         self, image: str, credentials: Credentials | None, tell: Callable[[Progress], None]
@@ -457,6 +460,15 @@ async def _told(work: Coroutine[None, None, None]) -> None:
         log.warning("%s", error)
     except Exception:
         log.exception("cannot look after a replica")
+
+
+def _undeclared(template: Template) -> Iterator[str]:
+    """The checks of ports that a process does not have: each declared port has a free one, no other has."""
+    declared = ", ".join(str(port) for port in template.ports)
+    for kind, probe in sorted(template.probes.items()):
+        port = probe.action.port if isinstance(probe.action, HttpAction) else None
+        if port is not None and port not in template.ports:
+            yield f"healthChecks.{kind}.port: must be a port of resources.ports ({declared}), not {port}"
 
 
 def _live_ports(held: _Held) -> set[int]:
