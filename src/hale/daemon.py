@@ -28,6 +28,7 @@ from hale.local.balancers.haproxy import HaproxyBalancer
 from hale.local.checks import Checker
 from hale.local.engines.process import ProcessEngine
 from hale.local.platform import LocalPlatform
+from hale.memory.volumes import MemoryVolumes
 from hale.settings import Address, Settings
 from hale.store.sqlite import SqliteStore
 
@@ -82,6 +83,7 @@ async def serve(settings: Settings, started: Callable[[Settings], None]) -> None
             balancer,
             checker.begin,
             clock,
+            volumes=MemoryVolumes(),
             gateway=bound.gateway,
             domain=bound.domain,
         )

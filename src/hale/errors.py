@@ -18,6 +18,11 @@ class HaleError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def one_line(self) -> str:
+        """The message with its hint."""
+        return f"{self.message} (hint: {self.hint})" if self.hint else self.message
+
 
 class RefusedError(HaleError):
     """What was asked for is understood and will not be done as it stands."""

@@ -13,6 +13,7 @@ from hale.memory.balancer import MemoryBalancer
 from hale.memory.engine import MemoryEngine
 from hale.memory.platform import MemoryPlatform
 from hale.memory.store import MemoryStore
+from hale.memory.volumes import MemoryVolumes
 from hale.settings import Address
 from tests.conformance.platform import Given, PlatformSuite, RunningSuite
 
@@ -49,7 +50,14 @@ class TestLocalPlatform(RunningSuite):
             return asyncio.get_running_loop().call_later(0.004, report, result).cancel
 
         platform = LocalPlatform(
-            store, engine, MemoryBalancer(), begin, clock, gateway=Address("127.0.0.1", 80), domain="test"
+            store,
+            engine,
+            MemoryBalancer(),
+            begin,
+            clock,
+            volumes=MemoryVolumes(),
+            gateway=Address("127.0.0.1", 80),
+            domain="test",
         )
         async with asyncio.TaskGroup() as group:
             ready = asyncio.Event()

@@ -21,6 +21,7 @@ from hale.local.controller import Controller
 from hale.memory.balancer import MemoryBalancer
 from hale.memory.engine import MemoryEngine
 from hale.memory.store import MemoryStore, State
+from hale.memory.volumes import MemoryVolumes
 from hale.ports import Instance, Launch
 
 DAY = 86_400.0
@@ -84,6 +85,7 @@ class Rig:
         self.store = Store()
         self.engine = Engine(self.clock)
         self.balancer = MemoryBalancer()
+        self.volumes = MemoryVolumes()
         self.failing: set[tuple[str, ProbeKind]] = set()
         self._ids = (f"r{number}" for number in itertools.count(1))
         self.controller: Controller
@@ -116,6 +118,8 @@ class Rig:
             self.balancer,
             self.begin,
             self.clock,
+            volumes=self.volumes,
+            machines={},
             hosts=lambda deployment: (f"{deployment.slug}.test",),
             news=lambda: None,
             new_id=lambda: next(self._ids),
@@ -466,7 +470,7 @@ async def test_a_deleted_deployment_leaves_nothing_behind() -> None:
         await asyncio.sleep(60)
         world, controller = rig.controller.world, rig.controller
         assert [len(kept) for kept in (world.managed, world.instances, world.owners)] == [0, 0, 0]
-        assert (controller._launched, controller.prober._watched, controller._troubles) == ({}, {}, {})
+        assert (controller._launched, controller.prober._watched, controller._turns._troubles) == ({}, {}, {})
         assert (await rig.store.replicas(finished=True), await rig.store.events()) == ([], [])
 
 

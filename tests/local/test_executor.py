@@ -13,9 +13,11 @@ from hale.core.reconcile import Action, Drain, Forget, Launch, Stop
 from hale.core.replica import Phase, Replica
 from hale.errors import EngineError, EngineUnavailableError
 from hale.local.executor import Executor
+from hale.local.images import Images
 from hale.local.managed import server_id
 from hale.memory.balancer import MemoryBalancer
 from hale.memory.engine import MemoryEngine
+from hale.memory.store import MemoryStore
 from hale.ports import Instance, Route, Server
 from hale.ports import Launch as EngineLaunch
 from tests.core.given import replica
@@ -74,6 +76,11 @@ class Given:
     balancer: Balancer
     told: list[str] = field(default_factory=list)
     executor: Executor = field(init=False)
+    store: MemoryStore = field(default_factory=MemoryStore)
+
+    @property
+    def images(self) -> Images:
+        return Images(self.engine, self.store)
 
     def perform(self, action: Action) -> None:
         self.executor.perform(action, WEB, TEMPLATE)
@@ -90,7 +97,13 @@ class Given:
     def stopped(self, replica: Replica) -> None:
         self.told.append(f"stopped {replica.id}")
 
-    def troubled(self, replica: Replica, why: str) -> None:
+    def abandoned(self, replica: Replica) -> None:
+        self.told.append(f"abandoned {replica.id}")
+
+    def image_gone(self, replica: Replica, reference: str) -> None:
+        self.told.append(f"gone {replica.id}: {reference}")
+
+    def failing(self, replica: Replica, why: str) -> None:
         self.told.append(f"troubled {replica.id}: {why}")
 
     async def forgotten(self, replica: Replica) -> None:
@@ -108,7 +121,7 @@ class Given:
 async def at_work() -> AsyncIterator[Given]:
     given = Given(Engine(Clock.start()), Balancer())
     async with asyncio.timeout(3600), asyncio.TaskGroup() as group:
-        given.executor = Executor(given.engine, given.balancer, given, group)
+        given.executor = Executor(given.engine, given.images, given.balancer, given, group)
         yield given
 
 

@@ -20,6 +20,7 @@ from hale.local.platform import LocalPlatform
 from hale.memory.balancer import MemoryBalancer
 from hale.memory.engine import MemoryEngine
 from hale.memory.store import MemoryStore
+from hale.memory.volumes import MemoryVolumes
 from hale.settings import Address
 
 WEB = Deployment("11111111-2222", "p", "Web", "web", 1.0)
@@ -73,6 +74,7 @@ async def at_work(port: int = 8080) -> AsyncIterator[Given]:
         given.balancer,
         begin,
         clock,
+        volumes=MemoryVolumes(),
         gateway=Address("127.0.0.1", port),
         domain="example.test",
     )

@@ -1,17 +1,20 @@
 """The memory parts, writing down what is asked of them, and failing when a scenario says so."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from hale.clock import Clock
 from hale.core.deployment import Deployment, Revision
 from hale.core.event import Event
+from hale.core.image import Progress
 from hale.core.probe import Probe, ProbeResult
+from hale.core.volume import Source
 from hale.errors import EngineError, EngineUnavailableError, StoreError
 from hale.local.checks import Target
 from hale.memory.balancer import MemoryBalancer
 from hale.memory.engine import MemoryEngine
 from hale.memory.store import MemoryStore, State
+from hale.memory.volumes import MemoryVolumes
 from hale.ports import Instance, Launch, Route
 
 Say = Callable[[str], None]
@@ -140,6 +143,28 @@ class Balancer(MemoryBalancer):
             if place != self._said.get(deployment_id, "404"):
                 self._say(f"{deployment_id} -> {place}")
         self._said = now
+
+
+class Volumes(MemoryVolumes):
+    """Tells what is filled and what is removed."""
+
+    def __init__(self, say: Say) -> None:
+        super().__init__()
+        self._say = say
+
+    async def fill(self, deployment_id: str, source: Source, tell: Callable[[Progress], None]) -> None:
+        before = len(self.fills)
+        try:
+            await super().fill(deployment_id, source, tell)
+        finally:
+            if len(self.fills) > before:
+                self._say(f"filled {deployment_id}/{source.key}")
+
+    async def keep(self, deployment_id: str, keys: Collection[str]) -> None:
+        before = self.filled
+        await super().keep(deployment_id, keys)
+        for owner, key in sorted(before - self.filled):
+            self._say(f"remove volume {owner}/{key}")
 
 
 class Checks:

@@ -15,7 +15,7 @@ from hale.core.deployment import Deployment, Revision
 from hale.core.event import Event, Level
 from hale.local.platform import LocalPlatform
 from hale.settings import Address
-from tests.scenarios.parts import Balancer, Checks, Engine, Store
+from tests.scenarios.parts import Balancer, Checks, Engine, Store, Volumes
 
 EPOCH = 1_700_000_000.0
 CHECK = {"path": "/", "periodSeconds": 10, "timeoutSeconds": 1}
@@ -38,6 +38,7 @@ class Player:
         self.engine = Engine(self._clock, self._say)
         self.balancer = Balancer(self._say)
         self.checks = Checks(self._clock)
+        self.volumes = Volumes(self._say)
         self.platform: LocalPlatform
         self.daemon: asyncio.Task[None] | None = None
 
@@ -54,6 +55,7 @@ class Player:
             self.balancer,
             self.checks.begin,
             self._clock,
+            volumes=self.volumes,
             gateway=Address("127.0.0.1", 80),
             domain="test",
             new_id=lambda: next(self._ids),

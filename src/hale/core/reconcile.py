@@ -15,6 +15,8 @@ from hale.core.replica import LEAVING, Phase, Replica
 from hale.core.rollout import plan_rollout
 from hale.core.words import duration, outcome
 
+_KEEP_SERVING = "the replicas before it keep serving"
+
 KEPT = 10
 """Replicas of a deployment that are remembered after their end, with their logs."""
 
@@ -76,10 +78,19 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why the newest revision is not prepared; `fatal`: it will not be unless somebody changes something."""
+
+    why: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What is known: `replicas` with the `facts` about each, and the newest revision's `marks`.
 
-    `templates` has that of every replica by its key. `new_id` names a new replica.
+    `templates` has that of every replica by its key. `new_id` names a new replica. `obstacle` is what its
+    preparation met last (None: nothing yet).
     """
 
     replicas: Sequence[Replica]
@@ -87,10 +98,14 @@ class Observed:
     templates: Mapping[str, Template]
     marks: Marks
     new_id: Callable[[], str] = field(repr=False)
+    obstacle: Obstacle | None = None
 
 
 def reconcile(desired: Desired, observed: Observed, now: float) -> Plan:
-    """Settle every replica, roll out as far as it goes now, then say what that asks for."""
+    """Settle every replica, roll out as far as it goes now, then say what that asks for.
+
+    A revision that is not prepared yet changes nothing: what there is goes on.
+    """
     events: list[Event] = []
     replicas: list[Replica] = []
     for replica in observed.replicas:
@@ -98,11 +113,11 @@ def reconcile(desired: Desired, observed: Observed, now: float) -> Plan:
         settled, happened = settle(replica, observed.templates[replica.template], facts, now)
         replicas.append(settled)
         events.extend(happened)
-    while (rolled := _roll(desired, observed, replicas, events, now)) != replicas:
-        # One step may make room for the next: a replica that ended at once wakes nobody later.
-        replicas = rolled
-    replicas = [_relabelled(replica, desired) for replica in replicas]
-    marks = _mark(desired, observed, replicas, events, now)
+    if desired.prepared:
+        replicas = _rolled_out(desired, observed, replicas, events, now)
+        marks = _mark(desired, observed, replicas, events, now)
+    else:
+        marks = _mark_unprepared(desired, observed, replicas, events, now)
     actions = [action for replica in replicas if (action := _action(replica, observed, now))]
     actions.extend(_forgettable(replicas, observed))
     return Plan(
@@ -112,6 +127,15 @@ def reconcile(desired: Desired, observed: Observed, now: float) -> Plan:
         marks,
         _wake_at(desired, replicas, marks),
     )
+
+
+def _rolled_out(
+    desired: Desired, observed: Observed, replicas: list[Replica], events: list[Event], now: float
+) -> list[Replica]:
+    while (rolled := _roll(desired, observed, replicas, events, now)) != replicas:
+        # One step may make room for the next: a replica that ended at once wakes nobody later.
+        replicas = rolled
+    return [_relabelled(replica, desired) for replica in replicas]
 
 
 def _roll(
@@ -184,7 +208,8 @@ def _mark(
 ) -> Marks:
     deployment, marks = desired.deployment, observed.marks
     if marks.applied_at is None:
-        marks = replace(marks, applied_at=now)
+        # What went wrong before can only have been its preparation.
+        marks = replace(marks, applied_at=now, error=None)
     marks = _progressed(desired, replicas, marks)
     ready = sum(r.phase is Phase.READY and r.template == desired.template.key for r in replicas)
     if marks.healthy_at is None and 0 < desired.replicas <= ready:
@@ -195,10 +220,33 @@ def _mark(
     if deadline is not None and now >= deadline:
         text = "; ".join(_failure(desired, observed, replicas, ready))
         marks = replace(marks, error=text)
-        events.append(
-            Event(now, "revision.failed", text, deployment.id, desired.revision, level=Level.WARNING)
-        )
+        events.append(_failed(desired, text, now))
     return marks
+
+
+def _mark_unprepared(
+    desired: Desired, observed: Observed, replicas: Sequence[Replica], events: list[Event], now: float
+) -> Marks:
+    """A fatal obstacle is the revision's error at once, any other after the deadline; the newest counts."""
+    marks, obstacle = observed.marks, observed.obstacle
+    deadline = _deadline(desired, marks)
+    if obstacle is not None and obstacle.fatal:
+        error = obstacle.why
+    elif deadline is not None and now >= deadline:
+        waited = duration(desired.strategy.progress_deadline)
+        why = obstacle.why if obstacle is not None else "it is still under way"
+        error = f"revision {desired.revision} is not prepared after {waited}: {why}"
+    else:
+        return marks
+    if marks.error is None:
+        serving = any(replica.phase is Phase.READY for replica in replicas)
+        text = f"{error}; {_KEEP_SERVING}" if serving else error
+        events.append(_failed(desired, text, now))
+    return replace(marks, error=error)
+
+
+def _failed(desired: Desired, text: str, now: float) -> Event:
+    return Event(now, "revision.failed", text, desired.deployment.id, desired.revision, level=Level.WARNING)
 
 
 def _failure(desired: Desired, observed: Observed, replicas: Sequence[Replica], ready: int) -> Iterator[str]:
@@ -212,7 +260,7 @@ def _failure(desired: Desired, observed: Observed, replicas: Sequence[Replica], 
     if obstacle := next(filter(None, (_obstacle(r, observed.facts.get(r.id)) for r in current)), ""):
         yield obstacle
     if any(r.phase is Phase.READY for r in replicas if r.template != desired.template.key):
-        yield "the replicas before it keep serving"
+        yield _KEEP_SERVING
 
 
 def _obstacle(replica: Replica, facts: Facts | None) -> str:

@@ -45,3 +45,13 @@ def ending(code: int | None, ran_for: str) -> str:
     except ValueError:
         name = f"signal {-code}"
     return f"ended by {name} after {ran_for}"
+
+
+def size(count: int) -> str:
+    """Bytes as people count them: `512 B`, `38 MB`, `1.2 GB`."""
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.1f} {unit}".replace(".0 ", " ") if value < 9.95 else f"{value:.0f} {unit}"

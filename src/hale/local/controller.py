@@ -8,25 +8,29 @@ where it is recorded (`found`), and a replica that ended gets no more requests f
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from hale.clock import Clock
-from hale.core.deployment import Deployment, Desired, Template
+from hale.core.deployment import Deployment, Machine, Revision, Template
 from hale.core.event import Event, Level
 from hale.core.lifecycle import settle
 from hale.core.probe import Health, ProbeKind
 from hale.core.reconcile import Marks, Observed, Plan, reconcile
 from hale.core.replica import Phase, Replica
-from hale.errors import HaleError
 from hale.local import story
 from hale.local.checks import Target
-from hale.local.desired import desired_of, gone_down, template_of, templates_of
+from hale.local.desired import Compiler, gone_down
 from hale.local.executor import Executor
+from hale.local.images import Images
 from hale.local.journal import Journal
 from hale.local.managed import Managed, World, server_id
+from hale.local.preparer import Preparer
 from hale.local.prober import Begin, Finding, Prober
+from hale.local.shelf import Shelf
 from hale.local.traffic import Traffic
-from hale.ports import Balancer, Engine, Instance, Route, Store
+from hale.local.turns import Turns
+from hale.ports import Balancer, Engine, Instance, Route, Store, Volumes
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +47,7 @@ class Controller:
     """Owns the replicas.
 
     `hosts` gives the host names of a deployment's traffic; `news` is called when there are new events in
-    the Store; `new_id` names a new replica.
+    the Store; `machines` are the limits of machine types; `new_id` names a new replica.
     """
 
     def __init__(
@@ -54,6 +58,8 @@ class Controller:
         begin: Begin,
         clock: Clock,
         *,
+        volumes: Volumes,
+        machines: Mapping[str, Machine],
         hosts: Callable[[Deployment], tuple[str, ...]],
         news: Callable[[], None],
         new_id: Callable[[], str] = unique_id,
@@ -61,7 +67,9 @@ class Controller:
         self._store = store
         self._engine = engine
         self._balancer = balancer
+        self._volumes = volumes
         self._clock = clock
+        self._compiler = Compiler(volumes.folder, machines)
         self._hosts = hosts
         self._news = news
         self._new_id = new_id
@@ -69,15 +77,14 @@ class Controller:
         self.prober = Prober(clock, begin, self.found)
         self.journal = Journal(store, self._look, news)
         self._traffic = Traffic(balancer, self.table, clock, self.journal.tell)
+        self._turns = Turns(self._refresh, self._turn, self._trouble)
+        self.nudge = self._turns.nudge
         self._executor: Executor
+        self._shelf: Shelf
+        self.preparer: Preparer
         self._launched: dict[str, int] = {}
         self._launches = 0
         self._stale: set[str] = set()
-        self._woken: dict[str, None] = {}
-        self._awake = asyncio.Event()
-        self._turned = asyncio.Event()
-        self._retrying: set[str] = set()
-        self._troubles: dict[str, set[str]] = {}
         self._started_at = 0.0
         self._down = False
 
@@ -88,12 +95,15 @@ class Controller:
         self._started_at = self._clock.now()
         try:
             async with asyncio.TaskGroup() as group:
-                self._executor = Executor(self._engine, self._balancer, self, group)
+                images = Images(self._engine, self._store)
+                self._executor = Executor(self._engine, images, self._balancer, self, group)
+                self._shelf = Shelf(self._volumes, self, group)
+                self.preparer = Preparer(images, self._shelf, self._clock, self, group)
                 self._engine.on_exit(self._exited)
                 self._balancer.on_event(self.journal.tell)
                 await self._adopt()
                 group.create_task(self.journal.run())
-                group.create_task(self._turn_for_ever())
+                group.create_task(self._turns.run())
                 group.create_task(self._traffic.run())
                 ready()
         finally:
@@ -103,20 +113,14 @@ class Controller:
     def wake(self, deployment_id: str) -> None:
         """What is wanted of this deployment may have changed: read it anew and look at it."""
         self._stale.add(deployment_id)
-        self._nudge(deployment_id)
-
-    def _nudge(self, deployment_id: str) -> None:
-        self._woken[deployment_id] = None
-        self._awake.set()
+        self.nudge(deployment_id)
 
     async def down(self) -> None:
         """Retire every replica, and return when the last one is gone and that is written."""
         self._down = True
         for deployment_id in self.world.managed:
-            self._nudge(deployment_id)
-        while not all(map(self._over, self.world.managed.values())):
-            self._turned.clear()
-            await self._turned.wait()
+            self.nudge(deployment_id)
+        await self._turns.until(lambda: all(map(self._over, self.world.managed.values())))
         await self._executor.no_strays()
         for _ in range(_DOWN_FLUSHES):
             if await self.journal.flush():
@@ -128,56 +132,15 @@ class Controller:
         await self._observe_engine()
         for deployment in await self._store.deployments():
             self.wake(deployment.id)
-            await self._try_to(self._refresh, deployment.id)
+            await self._turns.attempt(self._refresh, deployment.id)
         remembered = {replica.id for replica, _ in await self._store.replicas(finished=True)}
         for replica_id in [each for each in self.world.instances if each not in remembered]:
             log.warning("replica %s belongs to no deployment: ending it", replica_id)
             self._executor.end_stray(replica_id)
         # Every deployment has its turn before the gateway hears of the first: a table in the making
         # would take away routes that work.
-        await self._turn_all()
+        await self._turns.take()
         self._traffic.changed()
-
-    async def _turn_for_ever(self) -> None:
-        while True:
-            await self._awake.wait()
-            await self._turn_all()
-
-    async def _turn_all(self) -> None:
-        """A turn for each that was woken."""
-        self._awake.clear()
-        woken, self._woken = self._woken, {}
-        for deployment_id in woken:
-            read = await self._try_to(self._refresh, deployment_id)
-            # What can't be read anew is looked after as it was: health comes before memory.
-            if await self._try_to(self._turn, deployment_id) and read:
-                self._troubles.pop(deployment_id, None)
-        self._turned.set()
-
-    async def _try_to(self, do: Callable[[str], Awaitable[None]], deployment_id: str) -> bool:
-        """One deployment's trouble is not another's: it is told once, and tried again."""
-        try:
-            await do(deployment_id)
-        except Exception as error:
-            foreseen = isinstance(error, HaleError)
-            why = error.message if isinstance(error, HaleError) else f"cannot look after it: {error!r}"
-            if why not in self._troubles.setdefault(deployment_id, set()):
-                self._troubles[deployment_id].add(why)
-                log.warning("deployment %s: %s", deployment_id, why, exc_info=not foreseen)
-                told = Event(self._clock.now(), "deployment.trouble", why, deployment_id, level=Level.WARNING)
-                self.journal.tell(told)
-            self._retry(deployment_id)
-            return False
-        return True
-
-    def _retry(self, deployment_id: str) -> None:
-        if deployment_id not in self._retrying:
-            self._retrying.add(deployment_id)
-            asyncio.get_running_loop().call_later(_RETRY, self._again, deployment_id)
-
-    def _again(self, deployment_id: str) -> None:
-        self._retrying.discard(deployment_id)
-        self._nudge(deployment_id)
 
     # --- a turn -----------------------------------------------------------------------------
 
@@ -186,6 +149,7 @@ class Controller:
         if managed is None:
             return
         await self._load_templates(managed)
+        self._prepare(managed)
         await self._observe_engine()
         plan = self._decide(managed)
         # What is begun was written down before, or nobody would know of it after a crash.
@@ -196,8 +160,16 @@ class Controller:
                 self._executor.perform(action, managed.deployment, managed.template(action.replica))
         if plan.wake_at is not None:
             self._nudge_at(managed, plan.wake_at)
-        if managed.deployment.deleted_at is not None and self._over(managed) and not self._down:
+        if managed.deployment.deleted_at is None or self._down or not self._over(managed):
+            self._shelf.keep(deployment_id, managed.used_volumes(self.world.lives))
+        elif self._shelf.keep(deployment_id, frozenset(), wait=True):
             await self._remove(managed)
+
+    def _prepare(self, managed: Managed) -> None:
+        if managed.desired.prepared or self._down:
+            self.preparer.cancel(managed.deployment.id)
+        else:
+            self.preparer.prepare(managed.newest, managed.desired.template)
 
     async def _refresh(self, deployment_id: str) -> None:
         """Read what is wanted, if that may have changed."""
@@ -216,20 +188,18 @@ class Controller:
         if deployment is None or not revisions:
             self._drop(deployment_id)
             return
-        newest = revisions[0]
-        desired = desired_of(deployment, newest, not_before=self._started_at)
-        marks = Marks(newest.applied_at, newest.healthy_at, newest.error)
         managed = self.world.managed.get(deployment_id)
         if managed is None:
-            await self._take_on(deployment, desired, marks)
+            await self._take_on(deployment, revisions[0])
         else:
-            self._renew(managed, deployment, desired, marks)
+            self._renew(managed, deployment, revisions[0])
         self._traffic.changed()
 
-    async def _take_on(self, deployment: Deployment, desired: Desired, marks: Marks) -> None:
+    async def _take_on(self, deployment: Deployment, newest: Revision) -> None:
         """From now on we look after it and all the replicas that the Store knows of it, or after none."""
         states = await self._store.replicas(deployment.id, finished=True)
-        managed = Managed(deployment, desired, marks)
+        desired = self._compiler.desired(deployment, newest, not_before=self._started_at)
+        managed = Managed(deployment, newest, desired, _marks(newest))
         managed.replicas = {replica.id: replica for replica, _ in states}
         managed.serving = any(replica.phase is Phase.READY for replica, _ in states)
         managed.templates = {desired.template.key: desired.template}
@@ -238,10 +208,14 @@ class Controller:
         for replica, health in states:
             self._watch(managed, replica, health)
 
-    def _renew(self, managed: Managed, deployment: Deployment, desired: Desired, marks: Marks) -> None:
-        if managed.desired.revision != desired.revision:
-            managed.marks = marks
-        managed.deployment, managed.desired = deployment, desired
+    def _renew(self, managed: Managed, deployment: Deployment, newest: Revision) -> None:
+        """What is wanted is another, or known better; what the Store was not told yet is not forgotten."""
+        if managed.newest.number != newest.number:
+            managed.marks = _marks(newest)
+        elif newest.prepared_at is None:
+            newest = replace(newest, image=managed.newest.image, prepared_at=managed.newest.prepared_at)
+        desired = self._compiler.desired(deployment, newest, not_before=self._started_at)
+        managed.deployment, managed.newest, managed.desired = deployment, newest, desired
         used = {replica.template for replica in managed.replicas.values()}
         managed.templates = {key: kept for key, kept in managed.templates.items() if key in used}
         managed.templates[desired.template.key] = desired.template
@@ -251,14 +225,14 @@ class Controller:
         if not missing:
             return
         revisions = await self._store.revisions(managed.deployment.id)
-        managed.templates.update(templates_of(revisions, sorted(missing)))
+        managed.templates.update(self._compiler.templates(revisions, sorted(missing)))
         for replica in managed.replicas.values():
             if replica.template not in managed.templates:
                 # Another hale wrote the key: what its revision says now is nearest to what it was.
                 log.warning(
                     "deployment %s: no revision has template %s", replica.deployment_id, replica.template
                 )
-                nearest = template_of(revisions, replica) or Template(replica.template)
+                nearest = self._compiler.template(revisions, replica) or Template(replica.template)
                 managed.templates[replica.template] = nearest
 
     async def _observe_engine(self) -> None:
@@ -284,6 +258,7 @@ class Controller:
             templates=managed.templates,
             marks=managed.marks,
             new_id=self._new_id,
+            obstacle=self.preparer.obstacle(managed.deployment.id),
         )
         plan = reconcile(managed.desired, observed, self._clock.now())
         for replica in plan.replicas:
@@ -308,6 +283,8 @@ class Controller:
             self._traffic.set_ready(after, ready=True)
         if before is not None and before.phase is Phase.DRAINING is not after.phase:
             self._executor.undrain(before)
+        if before is not None and before.phase is Phase.PENDING and after.phase is Phase.STOPPED:
+            self._executor.abandon(before)
         if after.phase in _WATCHED:
             self._watch(managed, after)
         else:
@@ -338,13 +315,13 @@ class Controller:
             self.journal.changed(replica.id)
         if finding.turned:
             self._settle(managed, replica)
-            self._nudge(replica.deployment_id)
+            self.nudge(replica.deployment_id)
 
     def _nudge_at(self, managed: Managed, at: float) -> None:
         if managed.timer is not None:
             managed.timer.cancel()
         loop, deployment_id = asyncio.get_running_loop(), managed.deployment.id
-        managed.timer = loop.call_at(self._clock.loop_time(at), self._nudge, deployment_id)
+        managed.timer = loop.call_at(self._clock.loop_time(at), self.nudge, deployment_id)
 
     def _settle(self, managed: Managed, replica: Replica) -> None:
         facts = self.world.facts(replica, self.prober.health(replica.id, replica.attempt))
@@ -360,7 +337,7 @@ class Controller:
         if known[1].phase is Phase.READY:
             self.world.ended.add(server_id(known[1]))
             self._traffic.set_ready(known[1], ready=False)
-        self._nudge(known[1].deployment_id)
+        self.nudge(known[1].deployment_id)
 
     # --- outcomes of actions ----------------------------------------------------------------
 
@@ -377,31 +354,56 @@ class Controller:
             self._executor.end_stray(replica.id)
         elif known[1].attempt == replica.attempt:
             self._settle(*known)
-        self._nudge(replica.deployment_id)
+        self.nudge(replica.deployment_id)
 
     def refused(self, replica: Replica, why: str) -> None:
         self.world.settle_outcomes(replica.id)
         self.world.refused[replica.id, replica.attempt] = why
-        self._nudge(replica.deployment_id)
+        self.nudge(replica.deployment_id)
 
     def drained(self, replica: Replica) -> None:
         self.world.drained.add((replica.id, replica.attempt))
-        self._nudge(replica.deployment_id)
+        self.nudge(replica.deployment_id)
 
     def stopped(self, replica: Replica) -> None:
         self.world.settle_outcomes(replica.id)
-        self._nudge(replica.deployment_id)
+        self.nudge(replica.deployment_id)
 
-    def troubled(self, replica: Replica, why: str) -> None:
+    def abandoned(self, replica: Replica) -> None:
+        self.nudge(replica.deployment_id)
+
+    def image_gone(self, replica: Replica, reference: str) -> None:
+        self.journal.tell(story.gone(reference).of(replica, self._clock.now()))
+
+    def failing(self, replica: Replica, why: str) -> None:
         """It is tried again and again, and told once."""
         if self.world.find(replica.id) is not None and self.world.troubles.get(replica.id) != why:
             self.world.troubles[replica.id] = why
             self._warn(replica, "replica.trouble", why)
-        self._nudge(replica.deployment_id)
+        self.nudge(replica.deployment_id)
 
     async def forgotten(self, replica: Replica) -> None:
         await self._store.delete_replica(replica.id)
         self._let_go(replica.id)
+
+    # --- what revisions need ----------------------------------------------------------------
+
+    def prepared(self, deployment_id: str, number: int, image: str | None) -> None:
+        """The Store is told in the turn that follows, before anything is started."""
+        managed = self.world.managed.get(deployment_id)
+        if managed is None or managed.newest.number != number:
+            return
+        now = self._clock.now()
+        self.journal.prepared(deployment_id, number, image, now)
+        self._renew(managed, managed.deployment, replace(managed.newest, image=image, prepared_at=now))
+        self.nudge(deployment_id)
+
+    def troubled(self, deployment_id: str, why: str) -> None:
+        """Not the revision's affair, nor a replica's; it is tried again and again."""
+        self._turns.troubled(deployment_id, why)
+
+    def tell(self, event: Event) -> None:
+        self.journal.tell(event)
 
     def _let_go(self, replica_id: str) -> None:
         self.prober.forget(replica_id)
@@ -427,6 +429,9 @@ class Controller:
         if managed.timer is not None:
             managed.timer.cancel()
         self.journal.drop(deployment_id, list(managed.replicas))
+        self.preparer.cancel(deployment_id)
+        self._shelf.forget(deployment_id)
+        self._turns.forget(deployment_id)
         for replica_id in list(managed.replicas):
             self._let_go(replica_id)
         del self.world.managed[deployment_id]
@@ -439,6 +444,11 @@ class Controller:
         places = self.world.instances
         self.journal.tell(*(story.detailed(event, places.get(event.replica_id or "")) for event in events))
         self.journal.tell(*story.of_service(managed, self._clock.now()))
+
+    def _trouble(self, deployment_id: str, why: str) -> None:
+        self.journal.tell(
+            Event(self._clock.now(), "deployment.trouble", why, deployment_id, level=Level.WARNING)
+        )
 
     def _warn(self, replica: Replica, kind: str, message: str) -> None:
         self.journal.tell(story.warning(replica, kind, message, self._clock.now()))
@@ -455,3 +465,7 @@ class Controller:
             self.world.route(managed, self._hosts(managed.deployment))
             for managed in self.world.managed.values()
         ]
+
+
+def _marks(revision: Revision) -> Marks:
+    return Marks(revision.applied_at, revision.healthy_at, revision.error)

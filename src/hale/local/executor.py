@@ -6,17 +6,20 @@ What an action finds goes back as a fact (`Outcomes`) and a wake: what follows f
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from hale.core.deployment import Deployment, Template
+from hale.core.deployment import Deployment, Pull, Template
 from hale.core.reconcile import Action, Drain, Forget, Launch, Stop
 from hale.core.replica import Replica
-from hale.errors import EngineError, EngineUnavailableError, HaleError
+from hale.errors import EngineError, EngineUnavailableError, HaleError, ImageGoneError, PreparationError
+from hale.local.images import Images, unheard
 from hale.local.managed import server_id
 from hale.ports import Balancer, Engine, Instance
 from hale.ports import Launch as EngineLaunch
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _DRAIN_POLL = 0.05
 _RETRY = 1.0
@@ -30,7 +33,9 @@ class Outcomes(Protocol):
     def refused(self, replica: Replica, why: str) -> None: ...
     def drained(self, replica: Replica) -> None: ...
     def stopped(self, replica: Replica) -> None: ...
-    def troubled(self, replica: Replica, why: str) -> None: ...
+    def failing(self, replica: Replica, why: str) -> None: ...
+    def image_gone(self, replica: Replica, reference: str) -> None: ...
+    def abandoned(self, replica: Replica) -> None: ...
     async def forgotten(self, replica: Replica) -> None: ...
 
 
@@ -38,13 +43,20 @@ class Executor:
     """`perform` returns at once; the same action asked for again while it is under way is one action."""
 
     def __init__(
-        self, engine: Engine, balancer: Balancer, outcomes: Outcomes, group: asyncio.TaskGroup
+        self,
+        engine: Engine,
+        images: Images,
+        balancer: Balancer,
+        outcomes: Outcomes,
+        group: asyncio.TaskGroup,
     ) -> None:
         self._engine = engine
+        self._images = images
         self._balancer = balancer
         self._outcomes = outcomes
         self._group = group
         self._under_way: set[tuple[type[Action], str, int]] = set()
+        self._fetching: dict[tuple[str, int], asyncio.Task[object]] = {}
         self._draining: dict[str, Replica] = {}
         self._strays: set[str] = set()
         self._no_strays = asyncio.Event()
@@ -117,20 +129,52 @@ class Executor:
         """Leave a pause before the next turn asks for the same again."""
         await asyncio.sleep(_RETRY)
         self._under_way.discard(key)
-        self._outcomes.troubled(replica, why)
+        self._outcomes.failing(replica, why)
 
     async def _launch(self, replica: Replica, deployment: Deployment, template: Template) -> None:
-        launch = EngineLaunch(
-            replica.id, replica.attempt, deployment.id, deployment.slug, replica.revision, template
-        )
         try:
-            instance = await self._engine.start(launch)
+            if template.image is not None and template.pull is Pull.ALWAYS:
+                template = await self._fetch(replica, self._images.newest(template))
+            instance = await self._start(replica, deployment, template)
         except EngineUnavailableError:
             raise  # says nothing about this replica
         except EngineError as error:
             self._outcomes.refused(replica, error.message)
+        except PreparationError as error:
+            self._outcomes.refused(replica, error.one_line)
         else:
             self._outcomes.launched(replica, instance)
+
+    async def _start(self, replica: Replica, deployment: Deployment, template: Template) -> Instance:
+        launch = EngineLaunch(
+            replica.id, replica.attempt, deployment.id, deployment.slug, replica.revision, template
+        )
+        try:
+            return await self._engine.start(launch)
+        except ImageGoneError:
+            reference = template.pinned or template.image
+            if reference is None or template.pull is Pull.NEVER:
+                raise
+            self._outcomes.image_gone(replica, reference)
+            await self._fetch(replica, self._images.pull(template, reference, unheard))
+            return await self._engine.start(launch)
+
+    async def _fetch(self, replica: Replica, fetching: Awaitable[T]) -> T:
+        """Wait for an image that a start needs, unless the replica is given up meanwhile."""
+        key = (replica.id, replica.attempt)
+        self._fetching[key] = _this_task()
+        try:
+            return await fetching
+        except asyncio.CancelledError:
+            self._outcomes.abandoned(replica)
+            raise
+        finally:
+            del self._fetching[key]
+
+    def abandon(self, replica: Replica) -> None:
+        """It is not to be started any more: its image is not waited for."""
+        if task := self._fetching.get((replica.id, replica.attempt)):
+            task.cancel()
 
     async def _stop(self, replica: Replica, grace: float) -> None:
         await self._engine.stop(replica.id, grace=grace)
@@ -162,6 +206,12 @@ class Executor:
     def undrain(self, replica: Replica) -> None:
         """It is gone, or out of patience: no more asking."""
         self._draining.pop(server_id(replica), None)
+
+
+def _this_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  (called within one)
+    return task
 
 
 def _unforeseen(error: Exception) -> bool:

@@ -8,7 +8,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
+from hale.core.deployment import Revision
 from hale.core.event import Event
 from hale.core.probe import Health, ProbeKind
 from hale.core.reconcile import Marks
@@ -35,6 +37,7 @@ class Journal:
         self._look = look
         self._news = news
         self._replicas: set[str] = set()
+        self._prepared: dict[tuple[str, int], tuple[str | None, float]] = {}
         self._marks: dict[tuple[str, int], Marks] = {}
         self._events: list[Event] = []
         self._changed = asyncio.Event()
@@ -49,6 +52,11 @@ class Journal:
         self._marks[deployment_id, revision] = marks
         self._changed.set()
 
+    def prepared(self, deployment_id: str, revision: int, image: str | None, at: float) -> None:
+        """The revision's image and volumes are here."""
+        self._prepared[deployment_id, revision] = (image, at)
+        self._changed.set()
+
     def tell(self, *events: Event) -> None:
         self._events.extend(events)
         del self._events[:-_KEPT]
@@ -57,6 +65,7 @@ class Journal:
     def drop(self, deployment_id: str, replica_ids: Sequence[str]) -> None:
         """Nothing of this deployment is to be written any more."""
         self._replicas.difference_update(replica_ids)
+        self._prepared = {key: known for key, known in self._prepared.items() if key[0] != deployment_id}
         self._marks = {key: marks for key, marks in self._marks.items() if key[0] != deployment_id}
         self._events = [event for event in self._events if event.deployment_id != deployment_id]
 
@@ -73,6 +82,8 @@ class Journal:
         async with self._writing:
             self._changed.clear()
             try:
+                # First what replicas are made of: nobody would know from the replicas alone.
+                await self._write_prepared()
                 await self._write_replicas()
                 await self._write_marks()
                 await self._write_events()
@@ -98,23 +109,25 @@ class Journal:
             self._replicas |= replica_ids
             raise
 
+    async def _write_prepared(self) -> None:
+        for key, (image, at) in list(self._prepared.items()):
+            await self._update(key, partial(_pinned, image, at))
+            if self._prepared.get(key) == (image, at):
+                del self._prepared[key]
+
     async def _write_marks(self) -> None:
         for key, marks in list(self._marks.items()):
-            deployment_id, number = key
-            newest = await self._store.revisions(deployment_id, limit=1)
-            known = newest and newest[0].number == number
-            for revision in newest if known else await self._store.revisions(deployment_id):
-                if revision.number == number:
-                    await self._store.put_revision(
-                        replace(
-                            revision,
-                            applied_at=marks.applied_at,
-                            healthy_at=marks.healthy_at,
-                            error=marks.error,
-                        )
-                    )
+            await self._update(key, partial(_marked, marks))
             if self._marks.get(key) == marks:
                 del self._marks[key]
+
+    async def _update(self, key: tuple[str, int], change: Callable[[Revision], Revision]) -> None:
+        deployment_id, number = key
+        newest = await self._store.revisions(deployment_id, limit=1)
+        known = newest and newest[0].number == number
+        for revision in newest if known else await self._store.revisions(deployment_id):
+            if revision.number == number:
+                await self._store.put_revision(change(revision))
 
     async def _write_events(self) -> None:
         events, self._events = self._events, []
@@ -126,3 +139,11 @@ class Journal:
             self._events = [*events, *self._events][-_KEPT:]
             raise
         self._news()
+
+
+def _pinned(image: str | None, at: float, revision: Revision) -> Revision:
+    return replace(revision, image=image, prepared_at=at)
+
+
+def _marked(marks: Marks, revision: Revision) -> Revision:
+    return replace(revision, applied_at=marks.applied_at, healthy_at=marks.healthy_at, error=marks.error)

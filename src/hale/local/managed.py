@@ -1,10 +1,10 @@
 """What the controller holds of deployments and replicas in memory."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hale.core.deployment import Deployment, Desired, Template
+from hale.core.deployment import Deployment, Desired, Revision, Template
 from hale.core.lifecycle import Facts, Run
 from hale.core.probe import Health, ProbeKind
 from hale.core.reconcile import Marks
@@ -19,15 +19,21 @@ def server_id(replica: Replica) -> str:
 
 @dataclass(slots=True)
 class Managed:
-    """One deployment: what is wanted of it, and its replicas, those that ended too."""
+    """One deployment: what is wanted of it by its newest revision, and its replicas, those that ended too."""
 
     deployment: Deployment
+    newest: Revision
     desired: Desired
     marks: Marks
     templates: dict[str, Template] = field(default_factory=dict)
     replicas: dict[str, Replica] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     serving: bool = False
+
+    def used_volumes(self, lives: Callable[[Replica], bool]) -> frozenset[str]:
+        """The keys of those that the newest revision names, or a replica that lives."""
+        used = [self.desired.template, *(self.template(r) for r in self.replicas.values() if lives(r))]
+        return frozenset(source.key for template in used for source in template.sources)
 
     def template(self, replica: Replica) -> Template:
         return self.templates[replica.template]
@@ -52,10 +58,11 @@ class World:
 
     def over(self, managed: Managed) -> bool:
         """Not one replica is left that is not over, and none that runs all the same."""
-        return all(
-            replica.phase is Phase.STOPPED and not self._runs(replica)
-            for replica in managed.replicas.values()
-        )
+        return not any(map(self.lives, managed.replicas.values()))
+
+    def lives(self, replica: Replica) -> bool:
+        """It is not over, or runs all the same."""
+        return replica.phase is not Phase.STOPPED or self._runs(replica)
 
     def _runs(self, replica: Replica) -> bool:
         instance = self.instances.get(replica.id)

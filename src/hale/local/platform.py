@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from hale.clock import Clock
-from hale.core.deployment import Deployment, Template
+from hale.core.deployment import Deployment, Machine, Template
 from hale.core.event import Event
 from hale.core.image import Credentials, Preparation
 from hale.core.outlook import outlook
@@ -15,7 +15,7 @@ from hale.errors import StoreError
 from hale.local.controller import Controller, unique_id
 from hale.local.managed import Managed
 from hale.local.prober import Begin
-from hale.ports import Balancer, Engine, LogLine, Observation, Store
+from hale.ports import Balancer, Engine, LogLine, Observation, Store, Volumes
 from hale.settings import Address
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ class LocalPlatform:
         begin: Begin,
         clock: Clock,
         *,
+        volumes: Volumes,
+        machines: Mapping[str, Machine] | None = None,
         gateway: Address,
         domain: str,
         new_id: Callable[[], str] = unique_id,
@@ -51,6 +53,8 @@ class LocalPlatform:
             balancer,
             begin,
             clock,
+            volumes=volumes,
+            machines=machines or {},
             hosts=self.hosts,
             news=self._tell_followers,
             new_id=new_id,
@@ -78,7 +82,7 @@ class LocalPlatform:
         return self._engine.notes(template)
 
     def preparation(self, deployment_id: str) -> Preparation | None:
-        return None
+        return self._controller.preparer.preparation(deployment_id)
 
     async def log_in(self, credentials: Credentials) -> None:
         await self._engine.log_in(credentials)

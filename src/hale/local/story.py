@@ -1,11 +1,16 @@
-"""Events beside those of the core: what checks said, where replicas run, whether anybody serves. Pure."""
+"""Events beside those of the core: what checks said, where replicas run, whether anybody serves, what was
+fetched. Pure.
+"""
 
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 
 from hale.core.event import Event, Level
+from hale.core.image import Progress
 from hale.core.probe import TcpAction
 from hale.core.replica import Phase, Replica
-from hale.core.words import outcome
+from hale.core.words import duration, outcome, size
+from hale.errors import HaleError
 from hale.local.managed import Managed
 from hale.local.prober import Finding
 from hale.ports import Instance
@@ -59,3 +64,52 @@ def of_service(managed: Managed, now: float) -> list[Event]:
     text = "no ready replica: requests are answered with 503"
     level = Level.WARNING if managed.desired.replicas else Level.NORMAL
     return [Event(now, "deployment.not_serving", text, deployment_id, level=level)]
+
+
+# --- what revisions need --------------------------------------------------------------------
+
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An event to be, without whom it is about."""
+
+    type: str
+    message: str
+    level: Level = Level.NORMAL
+
+    def event(self, now: float, deployment_id: str, revision: int) -> Event:
+        return Event(now, self.type, self.message, deployment_id, revision, level=self.level)
+
+    def of(self, replica: Replica, now: float) -> Event:
+        event = self.event(now, replica.deployment_id, replica.revision)
+        return replace(event, replica_id=replica.id, attempt=replica.attempt)
+
+
+def pulled(name: str, reference: str, got: Progress, took: float) -> Said:
+    return Said("image.pulled", f"{name} is {_short(reference)} ({_amount(got, 'layer', took)})")
+
+
+def stale(name: str, error: HaleError) -> Said:
+    return Said("image.stale", f"{error.one_line}; using the {name} that is here", Level.WARNING)
+
+
+def gone(reference: str) -> Said:
+    return Said("image.gone", f"{_short(reference)} is not here any more: pulling it again", Level.WARNING)
+
+
+def filled(name: str, got: Progress, took: float) -> Said:
+    return Said("volume.filled", f"volume {name} is filled ({_amount(got, 'file', took)})")
+
+
+def _short(reference: str) -> str:
+    return _DIGEST.sub(r"\1…", reference)
+
+
+def _amount(got: Progress, part: str, took: float) -> str:
+    """`5 layers, 38 MB, 4.2 s`, as far as it is known."""
+    known = [f"{got.total} {part}{'s' * (got.total != 1)}"] if got.total else []
+    if got.bytes_total or got.bytes_done:
+        known.append(size(got.bytes_total or got.bytes_done))
+    return ", ".join([*known, duration(took)])
