@@ -1,8 +1,12 @@
 """Server settings: one frozen object, made by the command line."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from hale.core.deployment import Machine
+from hale.machines import GRADIENT
 
 API_HOST, API_PORT = "127.0.0.1", 4253
 GATEWAY_HOST, GATEWAY_PORT = "127.0.0.1", 8080
@@ -28,13 +32,17 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything `hale serve` can be told. `engine` is auto, process or container."""
+    """Everything `hale serve` can be told. `engine` is auto, process or container.
+
+    `machines` are the machine types by name; those that are not there have no limits.
+    """
 
     data: Path = field(default_factory=default_data_dir)
     api: Address = Address(API_HOST, API_PORT)
     gateway: Address = Address(GATEWAY_HOST, GATEWAY_PORT)
     domain: str = "localhost"
     engine: str = "auto"
+    machines: Mapping[str, Machine] = field(default_factory=lambda: GRADIENT, repr=False)
 
     @property
     def database(self) -> Path:

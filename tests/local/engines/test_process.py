@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from hale.clock import Clock
+from hale.core.deployment import Machine
+from hale.core.probe import Action, ExecAction, HttpAction, Probe, ProbeKind, TcpAction
 from hale.errors import EngineError
 from hale.local.engines.process import ProcessEngine
 from hale.ports import Instance
@@ -343,6 +345,28 @@ async def test_two_hundred_starts_leave_nothing_open(engine: ProcessEngine) -> N
 async def test_fifty_at_once_get_a_hundred_ports(engine: ProcessEngine) -> None:
     started = await asyncio.gather(*(engine.start(launch(f"r{number}")) for number in range(50)))
     assert len({port for instance in started for port in instance.ports.values()}) == 100
+
+
+@pytest.mark.parametrize(
+    "action", [HttpAction("/", 8000), HttpAction("/"), ExecAction(("true",)), TcpAction()]
+)
+async def test_checks_of_what_a_process_has_are_no_reason_to_refuse(tmp_path: Path, action: Action) -> None:
+    probes = {ProbeKind.LIVENESS: Probe(ProbeKind.LIVENESS, action)}
+    assert made(tmp_path).unable(template(ports=(80, 8000), probes=probes)) == ""
+
+
+async def test_checks_of_other_ports_are_refused_by_their_fields(tmp_path: Path) -> None:
+    probes = {kind: Probe(kind, HttpAction("/", 9000)) for kind in (ProbeKind.READINESS, ProbeKind.LIVENESS)}
+    assert made(tmp_path).unable(template(ports=(80, 8000), probes=probes)) == (
+        "healthChecks.liveness.port: must be a port of resources.ports (80, 8000), not 9000; "
+        "healthChecks.readiness.port: must be a port of resources.ports (80, 8000), not 9000"
+    )
+
+
+async def test_a_machine_type_is_said_to_have_no_effect(tmp_path: Path) -> None:
+    (note,) = made(tmp_path).notes(template(machine=Machine("C4")))
+    assert note.startswith("resources.machineType has no effect here")
+    assert made(tmp_path).notes(template()) == ()
 
 
 async def test_an_image_is_refused_unless_it_is_to_be_left_aside(tmp_path: Path) -> None:
