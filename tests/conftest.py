@@ -54,7 +54,8 @@ def pytest_asyncio_loop_factories(
 def shared_podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
     """One Podman for all tests of this process, with the images of `images.everyday()`; see `podman`."""
     parts.need(*parts.PODMAN)
-    with Podman(tmp_path_factory.mktemp("podman") / "podman") as podman:
+    folder = tmp_path_factory.mktemp("podman") / "podman"
+    with Podman(folder, images=parts.base_store()) as podman:
         for name, image in images.everyday().items():
             podman.load(image.archive(podman.folder / "image.tar", name))
         yield podman
@@ -66,3 +67,10 @@ def podman(shared_podman: Podman) -> Iterator[Podman]:
     shared_podman.start()
     yield shared_podman
     shared_podman.clear()
+
+
+@pytest.fixture(scope="session")
+def app_images(shared_podman: Podman) -> tuple[str, str]:
+    """The application of examples/container, built twice: versions 1 and 2, by name."""
+    parts.need_base()
+    return parts.app_image(shared_podman, "1"), parts.app_image(shared_podman, "2")

@@ -54,10 +54,12 @@ def at_our_end(number: signal.Signals) -> Callable[[], None]:
 class S3Server:
     """Serves `folder` on a fixed port, so that it can be stopped and started again in the same place."""
 
-    def __init__(self, folder: Path, *, key: str = "demo", secret: str = "demo-secret") -> None:
+    def __init__(
+        self, folder: Path, *, key: str = "demo", secret: str = "demo-secret", address: str = "127.0.0.1"
+    ) -> None:
         self.folder = folder
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{address}:{self.port}"
         self._auth = f"{key},{secret}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -75,7 +77,7 @@ class S3Server:
     def start(self, *, within: float = 30.0) -> None:
         """Start and return once it answers. In a session of its own: Ctrl-C in the terminal is not for it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [find_rclone(), "serve", "s3", "--config", "", "--addr", f"127.0.0.1:{self.port}"]
+        command = [find_rclone(), "serve", "s3", "--config", "", "--addr", self.url.removeprefix("http://")]
         with (self.folder.parent / "s3.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--dir-cache-time", "10ms", str(self.folder)],

@@ -21,7 +21,7 @@ def test_nothing_leads_out_of_the_network_of_tests(podman: Podman) -> None:
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe,
         pytest.raises(OSError, match="unreachable"),
     ):
-        probe.connect(("192.0.2.1", 9))
+        probe.connect(("198.51.100.1", 9))
 
 
 def test_a_container_is_reached_at_its_own_address_and_outlives_the_service(podman: Podman) -> None:

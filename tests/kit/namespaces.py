@@ -12,8 +12,11 @@ import socket
 import struct
 import sys
 
+HOST = "192.0.2.1"
+"""An address of this network, of which containers too can reach servers that listen there or on 0.0.0.0."""
+
 _CLONE_NEWNET = 0x40000000
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+_SIOCSIFFLAGS, _SIOCSIFADDR, _IFF_UP = 0x8914, 0x8916, 0x1
 
 
 def enter_own_network() -> bool:
@@ -26,10 +29,9 @@ def enter_own_network() -> bool:
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET) != 0:
         return False  # a container without the right to
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        name = b"lo".ljust(16, b"\0")
-        answer = fcntl.ioctl(control, _SIOCGIFFLAGS, name + bytes(24))
-        (flags,) = struct.unpack_from("H", answer, 16)
-        fcntl.ioctl(control, _SIOCSIFFLAGS, name + struct.pack("H", flags | _IFF_UP) + bytes(22))
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))
+        address = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(HOST))
+        fcntl.ioctl(control, _SIOCSIFADDR, struct.pack("16s16s8x", b"lo:1", address))
     return True
 
 

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 from kit.images import BUSYBOX
-from kit.namespaces import enter_own_network
+from kit.namespaces import enter_own_network, in_own_network
 from kit.podman import Podman
 
-PARTS = Path(__file__).parents[2] / ".parts"
+ROOT = Path(__file__).parents[2]
+PARTS = ROOT / ".parts"
 BASE = "localhost/debian-python:12"
 """The image that the base is called in `base_store()`."""
 
@@ -65,17 +66,37 @@ def lacking(*packages: str) -> list[str]:
 
 def need(*packages: str) -> None:
     """Skip the test that asks unless these are here and Podman can run; in CI that is a failure instead."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        _lacks("needs root on Linux")
+    if not in_own_network():
+        _lacks("needs root on Linux, and the right to make namespaces")
     if missing := lacking(*packages):
         _lacks(f"needs {', '.join(missing)}: make parts")
 
 
-def base_store() -> Path:
-    """The store of images with BASE, for Podman(images=...); skips or fails like `need`."""
-    if not (store := _base()).is_dir():
+def need_base() -> None:
+    """The same for `base_store()`."""
+    if base_store() is None:
         _lacks("needs the Debian image with Python: make parts")
-    return store
+
+
+def base_store() -> Path | None:
+    """The store of images with BASE, for Podman(images=...); None if there is none."""
+    return store if (store := _base()).is_dir() else None
+
+
+def app_image(podman: Podman, version: str) -> str:
+    """Build examples/container for a Podman that has `base_store()`; the name of the image."""
+    name = f"localhost/iris:{version}"
+    # Its cache takes one VERSION for the other.
+    options = (
+        "--no-cache",
+        "--build-arg",
+        f"BASE={BASE}",
+        "--build-arg",
+        f"VERSION={version}",
+        "--pull=never",
+    )
+    podman.run("build", "--quiet", "--tag", name, *options, str(ROOT / "examples/container"), within=600)
+    return name
 
 
 def _lacks(why: str) -> None:

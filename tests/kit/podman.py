@@ -145,8 +145,8 @@ class Podman:
 
     # --- its use ----------------------------------------------------------------------------
 
-    def run(self, *arguments: str, check: bool = True, within: float = 120.0) -> str:
-        """`podman <arguments>` on the same store; what it wrote to stdout, without the last line's end."""
+    def run(self, *arguments: str, check: bool = True, within: float = 120.0, stderr: bool = False) -> str:
+        """`podman <arguments>` on the same store; what it wrote (without stderr, if not wanted), stripped."""
         done = subprocess.run(
             self._inside(*self._podman(*arguments)),
             env=self._env(),
@@ -158,7 +158,7 @@ class Podman:
         )
         if check and done.returncode != 0:
             raise AssertionError(f"podman {' '.join(arguments)}: {done.stdout}{done.stderr}")
-        return done.stdout.rstrip("\n")
+        return (done.stdout + (done.stderr if stderr else "")).strip()
 
     def load(self, archive: Path) -> str:
         """Load an archive of an image (Docker's or OCI's); its id."""
@@ -246,8 +246,6 @@ class Podman:
     def _podman(self, *arguments: str) -> Iterable[str]:
         return [
             "podman",
-            f"--root={self.storage}",
-            "--runroot=/run/storage",
             "--tmpdir=/run/libpod",
             f"--network-config-dir={self.folder}/networks",
             *arguments,
