@@ -103,6 +103,9 @@ class Given:
     def image_gone(self, replica: Replica, reference: str) -> None:
         self.told.append(f"gone {replica.id}: {reference}")
 
+    def image_changed(self, replica: Replica, name: str, reference: str) -> None:
+        self.told.append(f"changed {replica.id}: {name} is {reference}")
+
     def failing(self, replica: Replica, why: str) -> None:
         self.told.append(f"troubled {replica.id}: {why}")
 

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from hale.clock import Clock
 from hale.core.deployment import Deployment, Revision
 from hale.core.event import Event
-from hale.core.image import Progress
+from hale.core.image import Credentials, Progress
 from hale.core.probe import Probe, ProbeResult
 from hale.core.volume import Source
-from hale.errors import EngineError, EngineUnavailableError, StoreError
+from hale.errors import EngineError, EngineUnavailableError, HaleError, StoreError
 from hale.local.checks import Target
 from hale.memory.balancer import MemoryBalancer
 from hale.memory.engine import MemoryEngine
@@ -53,6 +54,9 @@ class Store(MemoryStore):
     async def put_revision(self, revision: Revision) -> None:
         self._write()
         await super().put_revision(revision)
+        self._revisions[revision.id] = replace(
+            self._revisions[revision.id], image=revision.image, prepared_at=revision.prepared_at
+        )
 
     async def put_replicas(self, states: Sequence[State]) -> None:
         self._write()
@@ -73,7 +77,7 @@ class Store(MemoryStore):
 class Engine(MemoryEngine):
     """`slow` is how long a start takes; with a reason in `busy` it answers to no start.
 
-    With one in `unstoppable` it ends nothing.
+    With one in `unstoppable` it ends nothing, with one in `dumb` it does not answer to pulls.
     """
 
     def __init__(self, clock: Clock, say: Say) -> None:
@@ -82,6 +86,7 @@ class Engine(MemoryEngine):
         self.slow = 0.0
         self.busy = ""
         self.unstoppable = ""
+        self.dumb = ""
 
     async def start(self, launch: Launch) -> Instance:
         self._say(f"start {launch.replica_id}.{launch.attempt} of revision {launch.revision}")
@@ -89,6 +94,18 @@ class Engine(MemoryEngine):
         if self.busy:
             raise EngineUnavailableError(self.busy)
         return await super().start(launch)
+
+    async def pull(
+        self, image: str, credentials: Credentials | None, tell: Callable[[Progress], None]
+    ) -> str:
+        self._say(f"pull {image}" + (f" as {credentials.username}" if credentials else ""))
+        if self.dumb:
+            raise EngineUnavailableError(self.dumb)
+        try:
+            return await super().pull(image, credentials, tell)
+        except asyncio.CancelledError:
+            self._say(f"pull {image} is given up")
+            raise
 
     async def stop(self, replica_id: str, *, grace: float) -> None:
         self._say(f"stop {replica_id}, grace {grace:g}")
@@ -151,20 +168,26 @@ class Volumes(MemoryVolumes):
     def __init__(self, say: Say) -> None:
         super().__init__()
         self._say = say
+        self._names: dict[str, str] = {}
+        self.unremovable = ""
 
     async def fill(self, deployment_id: str, source: Source, tell: Callable[[Progress], None]) -> None:
-        before = len(self.fills)
+        self._names[source.key] = f"{deployment_id}/{source.name} from {source.url}"
+        whole = (deployment_id, source.key) in self.filled
+        self._say(f"fill {self._names[source.key]}" + (": it is" if whole else ""))
         try:
             await super().fill(deployment_id, source, tell)
-        finally:
-            if len(self.fills) > before:
-                self._say(f"filled {deployment_id}/{source.key}")
+        except asyncio.CancelledError:
+            self._say(f"fill {self._names[source.key]} is given up")
+            raise
 
     async def keep(self, deployment_id: str, keys: Collection[str]) -> None:
+        if self.unremovable:
+            raise HaleError(self.unremovable)
         before = self.filled
         await super().keep(deployment_id, keys)
-        for owner, key in sorted(before - self.filled):
-            self._say(f"remove volume {owner}/{key}")
+        for name in sorted(self._names[key] for _, key in before - self.filled):
+            self._say(f"remove {name}")
 
 
 class Checks:

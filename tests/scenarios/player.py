@@ -13,10 +13,13 @@ from typing import Any
 from hale.clock import Clock
 from hale.core.deployment import Deployment, Revision
 from hale.core.event import Event, Level
+from hale.core.image import Preparation
+from hale.errors import PreparationError
 from hale.local.platform import LocalPlatform
 from hale.settings import Address
 from tests.scenarios.parts import Balancer, Checks, Engine, Store, Volumes
 
+FATAL = frozenset({"image.not_found", "image.tag_not_found", "image.denied", "volume.denied"})
 EPOCH = 1_700_000_000.0
 CHECK = {"path": "/", "periodSeconds": 10, "timeoutSeconds": 1}
 CHECKS = {
@@ -89,6 +92,31 @@ class Player:
         deployment = await self.store.deployment(name) or Deployment(name, "p", name, name, self._clock.now())
         await self._apply(deployment, _spec(name, int(replicas), version, others))
 
+    async def push(self, name: str, digest: str) -> None:
+        """From now on the name stands for this in its registry, which can be reached."""
+        self.engine.registry[name] = f"{name.rpartition(':')[0]}@sha256:{digest * 16}"
+
+    async def broken(self, event: str, name: str, *why: str) -> None:
+        """The image of this name can't be pulled, or the integration not be filled."""
+        error = PreparationError(
+            " ".join(why), event=event, fatal=event in FATAL, hint="have a look" if event in FATAL else ""
+        )
+        failures = self.volumes.failures if event.startswith("volume") else self.engine.registry
+        failures[name] = error  # type: ignore[index]
+
+    async def mend(self, name: str) -> None:
+        """The integration can be filled again."""
+        del self.volumes.failures[name]
+
+    async def distance(self, seconds: str) -> None:
+        """Images and volumes take this long."""
+        self.engine.pull_time = self.volumes.fill_time = float(seconds)
+
+    async def evict(self, part: str = "") -> None:
+        """Somebody removes the images with this in their names."""
+        for name in [name for name in self.engine.images if part in name]:
+            del self.engine.images[name]
+
     async def scale(self, name: str, replicas: str) -> None:
         await self._change(name, lambda spec: spec["resources"].update(replicas=int(replicas)))
 
@@ -99,8 +127,8 @@ class Player:
         await self._change(name, lambda spec: spec.update(enabled=True))
 
     async def rollback(self, name: str, number: str) -> None:
-        documents = {str(r.number): r.document for r in await self.store.revisions(name)}
-        await self._apply(await self._deployment(name), json.loads(documents[number]))
+        [target] = [each for each in await self.store.revisions(name) if str(each.number) == number]
+        await self._apply(await self._deployment(name), json.loads(target.document), image=target.image)
 
     async def restart(self, name: str) -> None:
         deployment = await self._deployment(name)
@@ -145,6 +173,8 @@ class Player:
             "engine": (self.engine, "failure"),
             "start": (self.engine, "busy"),
             "stop": (self.engine, "unstoppable"),
+            "pull": (self.engine, "dumb"),
+            "volumes": (self.volumes, "unremovable"),
             "balancer": (self.balancer, "failure"),
         }[what]
         setattr(part, attribute, " ".join(why))
@@ -163,6 +193,8 @@ class Player:
             at = f" at {seen.next.at - EPOCH:.3f}" if seen.next and seen.next.at is not None else ""
             self._say(f"= {seen.replica.id}.{seen.replica.attempt} {seen.replica.phase}{next_}{at}")
         for newest in await self.store.revisions(name, limit=1):
+            if preparing := self.platform.preparation(name):
+                self._say(f"= {_preparing(preparing)}")
             applied, healthy = newest.applied_at is not None, newest.healthy_at is not None
             self._say(f"= revision {newest.number}: {applied=}, {healthy=}, {newest.error or 'no error'}")
 
@@ -185,16 +217,19 @@ class Player:
         return [f"{at - EPOCH:10.3f}  {line}" for at, line in sorted(self._lines, key=lambda line: line[0])]
 
     async def _change(self, name: str, change: Any) -> None:
-        spec = json.loads((await self.store.revisions(name, limit=1))[0].document)
+        [before] = await self.store.revisions(name, limit=1)
+        spec = json.loads(before.document)
         change(spec)
-        await self._apply(await self._deployment(name), spec)
-
-    async def _apply(self, deployment: Deployment, spec: dict[str, Any]) -> None:
-        number = len(await self.store.revisions(deployment.id)) + 1
-        revision_id = f"{deployment.id}-{number}"
-        await self.store.apply(
-            deployment, Revision(revision_id, deployment.id, number, json.dumps(spec), self._clock.now())
+        await self._apply(
+            await self._deployment(name), spec, image=before.image, prepared_at=before.prepared_at
         )
+
+    async def _apply(self, deployment: Deployment, spec: dict[str, Any], **carried: Any) -> None:
+        number = len(await self.store.revisions(deployment.id)) + 1
+        revision = Revision(
+            f"{deployment.id}-{number}", deployment.id, number, json.dumps(spec), self._clock.now(), **carried
+        )
+        await self.store.apply(deployment, revision)
         self._wake(deployment.id)
 
     async def _put(self, deployment: Deployment) -> None:
@@ -223,7 +258,9 @@ class Player:
 
 
 def _spec(name: str, replicas: int, version: str, others: dict[str, str]) -> dict[str, Any]:
-    """`checks=readiness,liveness` (or none) names the checks; what else there is are hale's own settings."""
+    """`checks=readiness,liveness` (or none) names the checks, `image` the image, `data` where the integration
+    `data` comes from; what else there is are hale's own settings.
+    """
     wanted = others.pop("checks", "startup,readiness,liveness").split(",")
     spec: dict[str, Any] = {
         "apiVersion": "v1",
@@ -233,6 +270,19 @@ def _spec(name: str, replicas: int, version: str, others: dict[str, str]) -> dic
         "resources": {"machineType": "C4", "replicas": replicas, "ports": [80]},
         "healthChecks": {kind: check for kind, check in CHECKS.items() if kind in wanted},
     }
+    if image := others.pop("image", None):
+        spec["image"] = image
+    if url := others.pop("data", None):
+        spec["integrations"] = [{"name": "data", "type": "s3", "url": url}]
     if others:
-        spec["hale"] = {key: int(value) for key, value in others.items()}
+        spec["hale"] = {key: int(value) if value.isdigit() else value for key, value in others.items()}
     return spec
+
+
+def _preparing(preparation: Preparation) -> str:
+    got = preparation.progress
+    text = f"revision {preparation.revision} {preparation.doing}: {got.done} of {got.total}"
+    if preparation.failures:
+        text += f", {preparation.failures} failures, {preparation.error}"
+    at = preparation.retry_at
+    return text if at is None else f"{text}, again at {at - EPOCH:.3f}"

@@ -232,16 +232,16 @@ def _mark_unprepared(
     deadline = _deadline(desired, marks)
     if obstacle is not None and obstacle.fatal:
         error = obstacle.why
+        text = f"revision {desired.revision} is not prepared: {error}"
     elif deadline is not None and now >= deadline:
         waited = duration(desired.strategy.progress_deadline)
         why = obstacle.why if obstacle is not None else "it is still under way"
-        error = f"revision {desired.revision} is not prepared after {waited}: {why}"
+        error = text = f"revision {desired.revision} is not prepared after {waited}: {why}"
     else:
         return marks
     if marks.error is None:
         serving = any(replica.phase is Phase.READY for replica in replicas)
-        text = f"{error}; {_KEEP_SERVING}" if serving else error
-        events.append(_failed(desired, text, now))
+        events.append(_failed(desired, f"{text}; {_KEEP_SERVING}" if serving else text, now))
     return replace(marks, error=error)
 
 

@@ -375,6 +375,9 @@ class Controller:
     def image_gone(self, replica: Replica, reference: str) -> None:
         self.journal.tell(story.gone(reference).of(replica, self._clock.now()))
 
+    def image_changed(self, replica: Replica, name: str, reference: str) -> None:
+        self.journal.tell(story.changed(name, reference).of(replica, self._clock.now()))
+
     def failing(self, replica: Replica, why: str) -> None:
         """It is tried again and again, and told once."""
         if self.world.find(replica.id) is not None and self.world.troubles.get(replica.id) != why:

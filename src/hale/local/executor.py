@@ -35,6 +35,7 @@ class Outcomes(Protocol):
     def stopped(self, replica: Replica) -> None: ...
     def failing(self, replica: Replica, why: str) -> None: ...
     def image_gone(self, replica: Replica, reference: str) -> None: ...
+    def image_changed(self, replica: Replica, name: str, reference: str) -> None: ...
     def abandoned(self, replica: Replica) -> None: ...
     async def forgotten(self, replica: Replica) -> None: ...
 
@@ -134,7 +135,7 @@ class Executor:
     async def _launch(self, replica: Replica, deployment: Deployment, template: Template) -> None:
         try:
             if template.image is not None and template.pull is Pull.ALWAYS:
-                template = await self._fetch(replica, self._images.newest(template))
+                template = await self._newest(replica, template)
             instance = await self._start(replica, deployment, template)
         except EngineUnavailableError:
             raise  # says nothing about this replica
@@ -144,6 +145,12 @@ class Executor:
             self._outcomes.refused(replica, error.one_line)
         else:
             self._outcomes.launched(replica, instance)
+
+    async def _newest(self, replica: Replica, template: Template) -> Template:
+        newest = await self._fetch(replica, self._images.newest(template))
+        if newest.pinned is not None and newest.pinned != template.pinned:
+            self._outcomes.image_changed(replica, template.image or "", newest.pinned)
+        return newest
 
     async def _start(self, replica: Replica, deployment: Deployment, template: Template) -> Instance:
         launch = EngineLaunch(

@@ -17,7 +17,7 @@ from hale.core.event import Event, Level
 from hale.core.image import Preparation, Progress
 from hale.core.reconcile import Obstacle
 from hale.core.volume import Source
-from hale.errors import EngineUnavailableError, PreparationError, StoreError
+from hale.errors import EngineUnavailableError, HaleError, PreparationError, StoreError
 from hale.local import story
 from hale.local.images import Images
 from hale.local.shelf import Shelf
@@ -118,9 +118,7 @@ class Preparer:
             for source in job.template.sources:
                 await self._fill(job, source)
         except (EngineUnavailableError, StoreError) as error:
-            if error.message != job.trouble:
-                job.trouble = error.message
-                self._outcomes.troubled(job.revision.deployment_id, error.message)
+            self._troubled(job, error)
             return _RETRY
         except PreparationError as error:
             return self._failed(job, error)
@@ -131,6 +129,13 @@ class Preparer:
             why = f"cannot go on {doing}: see the log of hale"
             return self._failed(job, PreparationError(why, event=kind, fatal=False))
         return None
+
+    def _troubled(self, job: _Job, error: HaleError) -> None:
+        """Told once; not a failure of the image or the volume."""
+        job.preparation = replace(job.preparation, error=error.one_line, retry_at=self._clock.now() + _RETRY)
+        if error.message != job.trouble:
+            job.trouble = error.message
+            self._outcomes.troubled(job.revision.deployment_id, error.message)
 
     def _failed(self, job: _Job, error: PreparationError) -> float:
         """Told once for each reason; the pause before the next try grows."""

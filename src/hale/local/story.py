@@ -95,6 +95,10 @@ def stale(name: str, error: HaleError) -> Said:
     return Said("image.stale", f"{error.one_line}; using the {name} that is here", Level.WARNING)
 
 
+def changed(name: str, reference: str) -> Said:
+    return Said("image.changed", f"{name} is {_short(reference)} by now: started from that")
+
+
 def gone(reference: str) -> Said:
     return Said("image.gone", f"{_short(reference)} is not here any more: pulling it again", Level.WARNING)
 
