@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/pytest -q -n 2 --dist worksteal
 
-.PHONY: demo test check lint e2e bench format clean
+.PHONY: demo test check lint e2e parts bench format clean
 .DEFAULT_GOAL := check
 
 $(READY): pyproject.toml constraints.txt
@@ -20,11 +20,15 @@ check: lint
 	$(PYTEST) -m "not e2e"
 
 # Everything in one run, so that its last line is the answer.
-test: lint
+test: lint parts
 	$(PYTEST)
 
-e2e: $(READY)
+e2e: parts
 	$(PYTEST) -m e2e
+
+# What tests stand on: Podman, a registry, git, a Debian image with Python. Root on Debian gets what is missing.
+parts: $(READY)
+	@cd tests && ../$(BIN)/python -m kit.parts
 
 lint: $(READY)
 	$(BIN)/ruff format --check --quiet .
@@ -40,4 +44,4 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv build src/*.egg-info
+	rm -rf .venv .parts build src/*.egg-info
