@@ -32,7 +32,7 @@ exec catatonit -P
 # Podman's own can exceed what a virtual machine allows.
 _CONTAINERS_CONF = """
 [containers]
-default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]
+default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
 log_driver = "k8s-file"
 [engine]
 runtime = "runc"
