@@ -68,7 +68,8 @@ def fields(model: type[BaseModel]) -> Iterator[str]:
     "model",
     [
         schema.Spec, schema.Resources, schema.Autoscaling, schema.HealthChecks, schema.HttpCheck,
-        schema.ExecCheck, schema.Settings, schema.Strategy, schema.Backoff,
+        schema.ExecCheck, schema.Settings, schema.Strategy, schema.Backoff, schema.GitLfs, schema.S3,
+        schema.Spaces, schema.Volume,
     ],
 )  # fmt: skip
 def test_every_field_of_the_spec_is_described(model: type[BaseModel]) -> None:

@@ -131,6 +131,14 @@ def test_the_mask_is_no_password() -> None:
             {"path": "/", "name": "sys"},
             "integrations[0].path: must not be in /sys, where the kernel's own files are",
         ),
+        (
+            {"path": "/a:b"},
+            'integrations[0].path: must be without a colon, which no engine can mount, not "/a:b"',
+        ),
+        (
+            {"name": "a:b"},
+            'integrations[0].name: must be without a colon, which no engine can mount, not "a:b"',
+        ),
         ({"name": ".."}, 'integrations[0].name: must be the name of a folder, without /, not ".."'),
         ({"name": "a/b"}, 'integrations[0].name: must be the name of a folder, without /, not "a/b"'),
         (

@@ -122,6 +122,8 @@ def _bad_target(each: Integration) -> str:
     target = PurePosixPath(mount_point(each))
     if ".." in target.parts:
         return f"must be a path without .., not {shown(written)}"
+    if ":" in str(target):
+        return f"must be without a colon, which no engine can mount, not {shown(written or each.name)}"
     for folder in _SYSTEM:
         if target.is_relative_to(folder):
             return f"must not be in {folder}, where the kernel's own files are"
