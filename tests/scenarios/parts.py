@@ -168,17 +168,18 @@ class Volumes(MemoryVolumes):
     def __init__(self, say: Say) -> None:
         super().__init__()
         self._say = say
-        self._names: dict[str, str] = {}
+        self._urls: dict[str, str] = {}
         self.unremovable = ""
 
     async def fill(self, deployment_id: str, source: Source, tell: Callable[[Progress], None]) -> None:
-        self._names[source.key] = f"{deployment_id}/{source.name} from {source.url}"
+        self._urls[source.key] = source.url
+        name = f"{deployment_id}/{source.name} from {source.url}"
         whole = (deployment_id, source.key) in self.filled
-        self._say(f"fill {self._names[source.key]}" + (": it is" if whole else ""))
+        self._say(f"fill {name}" + (": it is" if whole else ""))
         try:
             await super().fill(deployment_id, source, tell)
         except asyncio.CancelledError:
-            self._say(f"fill {self._names[source.key]} is given up")
+            self._say(f"fill {name} is given up")
             raise
 
     async def keep(self, deployment_id: str, keys: Collection[str]) -> None:
@@ -186,8 +187,12 @@ class Volumes(MemoryVolumes):
             raise HaleError(self.unremovable)
         before = self.filled
         await super().keep(deployment_id, keys)
-        for name in sorted(self._names[key] for _, key in before - self.filled):
-            self._say(f"remove {name}")
+        for owner, key in sorted(before - self.filled):
+            self._say(f"remove {owner}/data from {self._urls[key]}")
+
+    def places(self) -> set[tuple[str, str]]:
+        """What is here, by deployment and where it comes from."""
+        return {(owner, self._urls[key]) for owner, key in self.filled}
 
 
 class Checks:

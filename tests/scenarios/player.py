@@ -106,7 +106,7 @@ class Player:
 
     async def mend(self, name: str) -> None:
         """The integration can be filled again."""
-        del self.volumes.failures[name]
+        self.volumes.failures.pop(name, None)
 
     async def distance(self, seconds: str) -> None:
         """Images and volumes take this long."""
