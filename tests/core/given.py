@@ -98,6 +98,7 @@ def desired(
     strategy: Strategy | None = None,
     since: float = 0.0,
     reason: str = "",
+    prepared: bool = True,
 ) -> Desired:
     deployment = Deployment("d1", "p1", "web", "web", 0.0)
     return Desired(
@@ -108,6 +109,7 @@ def desired(
         strategy or Strategy(),
         since=since,
         reason=reason,
+        prepared=prepared,
     )
 
 

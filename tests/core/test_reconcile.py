@@ -9,7 +9,18 @@ import pytest
 from hale.core.deployment import Desired, Share, Strategy
 from hale.core.event import Link
 from hale.core.lifecycle import Facts, Run
-from hale.core.reconcile import KEPT, Drain, Forget, Launch, Marks, Observed, Plan, Stop, reconcile
+from hale.core.reconcile import (
+    KEPT,
+    Drain,
+    Forget,
+    Launch,
+    Marks,
+    Observed,
+    Obstacle,
+    Plan,
+    Stop,
+    reconcile,
+)
 from hale.core.replica import Phase, Replica
 from tests.core.given import (
     LIVENESS,
@@ -37,10 +48,12 @@ def turn(
     *,
     marks: Marks = HEALTHY,
     now: float = 100.0,
+    obstacle: Obstacle | None = None,
 ) -> Plan:
     names = (f"n{n}" for n in itertools.count(1))
     templates = {"old": OLD, "new": wanted.template}
-    return reconcile(wanted, Observed(replicas, facts or {}, templates, marks, names.__next__), now)
+    observed = Observed(replicas, facts or {}, templates, marks, names.__next__, obstacle)
+    return reconcile(wanted, observed, now)
 
 
 def ready(name: str, **others: object) -> Replica:
@@ -349,6 +362,80 @@ def test_a_refused_launch_is_asked_for_once_more_and_then_after_the_back_off() -
     assert done(first) == ["launch r1"]
     second = turn(desired(1), first.replicas, {"r1": refused}, now=101.0)
     assert (done(second), second.wake_at) == ([], 111.0)
+
+
+# --- a revision that is not prepared yet ----------------------------------------------------------
+
+WAITING = desired(2, NEW, revision=2, since=50.0, prepared=False)
+DENIED = Obstacle("cannot pull web:2: access is denied", fatal=True)
+SLOW = Obstacle("cannot pull web:2: no route to host")
+
+
+@pytest.mark.parametrize(
+    "fleet",
+    [
+        pytest.param([], id="none"),
+        pytest.param([ready("a", template="old")], id="fewer of the old than are wanted"),
+        pytest.param([ready(name, template="old") for name in "abcd"], id="more of the old"),
+        pytest.param([ready(name) for name in "abcd"], id="alike, of the revision before"),
+    ],
+)
+def test_no_replica_comes_or_goes_or_changes_hands_before_its_revision_is_prepared(
+    fleet: list[Replica],
+) -> None:
+    plan = turn(WAITING, fleet, {each.id: GOOD for each in fleet}, marks=Marks())
+    assert (plan.replicas, plan.actions, plan.events) == (tuple(fleet), (), ())
+    assert (plan.marks, plan.wake_at) == (Marks(), 650.0)
+
+
+def test_what_there_is_goes_on_meanwhile() -> None:
+    fleet = [
+        ready("a", template="old"),
+        replica(Phase.BACKOFF, id="b", template="old", due_at=99.0),
+        replica(Phase.STARTING, id="c", template="old"),
+        replica(Phase.DRAINING, id="d", template="old", retired=True, first_ready_at=0.0),
+    ]
+    facts = {"a": exited(99.0), "b": exited(1.0), "c": GOOD, "d": replace(GOOD, drained=True)}
+    plan = turn(WAITING, fleet, facts, marks=Marks())
+    phases = {each.id: each.phase for each in plan.replicas}
+    assert phases == {"a": Phase.PENDING, "b": Phase.PENDING, "c": Phase.READY, "d": Phase.STOPPING}
+    assert done(plan) == ["launch a", "launch b", "stop d"]
+
+
+def test_the_moment_it_is_prepared_it_is_applied_and_its_obstacle_forgotten() -> None:
+    fleet = [ready("a", template="old")]
+    wanted = replace(WAITING, prepared=True, since=300.0)
+    plan = turn(wanted, fleet, {"a": GOOD}, marks=Marks(error=DENIED.why), now=300.0)
+    assert (plan.marks, plan.wake_at) == (Marks(applied_at=300.0), 900.0)
+    assert done(plan) == ["launch n1", "launch n2"]
+
+
+def test_a_fatal_obstacle_is_the_error_at_once_and_told_once() -> None:
+    fleet = [ready("a", template="old")]
+    first = turn(WAITING, fleet, {"a": GOOD}, marks=Marks(), obstacle=DENIED)
+    assert first.marks == Marks(error=DENIED.why)
+    assert [event.message for event in first.events] == [
+        f"revision 2 is not prepared: {DENIED.why}; the replicas before it keep serving"
+    ]
+    again = turn(WAITING, fleet, {"a": GOOD}, marks=first.marks, obstacle=DENIED, now=5000.0)
+    assert (again.marks, again.events, again.wake_at) == (first.marks, (), None)
+
+
+def test_the_newest_fatal_obstacle_is_the_error() -> None:
+    gone = Obstacle("cannot pull web:2: there is no such tag", fatal=True)
+    plan = turn(WAITING, marks=Marks(error=DENIED.why), obstacle=gone)
+    assert (plan.marks.error, plan.events) == (gone.why, ())
+
+
+@pytest.mark.parametrize(("obstacle", "why"), [(SLOW, SLOW.why), (None, "it is still under way")])
+def test_any_other_is_the_error_after_the_deadline(obstacle: Obstacle | None, why: str) -> None:
+    before = turn(WAITING, marks=Marks(), obstacle=obstacle, now=649.9)
+    assert (before.marks, before.events, before.wake_at) == (Marks(), (), 650.0)
+    plan = turn(WAITING, marks=Marks(), obstacle=obstacle, now=650.0)
+    assert plan.marks == Marks(error=f"revision 2 is not prepared after 10 min: {why}")
+    assert [(each.type, each.message) for each in plan.events] == [("revision.failed", plan.marks.error)]
+    later = turn(WAITING, marks=plan.marks, obstacle=SLOW, now=5000.0)
+    assert (later.marks, later.events, later.wake_at) == (plan.marks, (), None)
 
 
 # --- waking ---------------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from hale.clock import Clock
-from hale.core.deployment import Deployment, Template
+from hale.core.deployment import Deployment, Pull, Template
 from hale.core.reconcile import Action, Drain, Forget, Launch, Stop
 from hale.core.replica import Phase, Replica
-from hale.errors import EngineError, EngineUnavailableError
+from hale.errors import EngineError, EngineUnavailableError, PreparationError
 from hale.local.executor import Executor
 from hale.local.images import Images
 from hale.local.managed import server_id
@@ -280,3 +280,93 @@ async def test_a_stray_that_can_not_be_ended_is_ended_when_it_can_be(
         given.engine.error = None
         await given.executor.no_strays()
         assert await given.engine.instances() == []
+
+
+# --- images of starts -----------------------------------------------------------------------
+
+NAME, PINNED = "reg.test/web:2", "reg.test/web@sha256:a"
+PULLED = replace(TEMPLATE, image=NAME, pinned=PINNED)
+ALWAYS = replace(PULLED, pull=Pull.ALWAYS)
+
+
+async def launched(given: Given, template: Template) -> list[Template]:
+    """The templates that were started."""
+    given.executor.perform(Launch(ONE), WEB, template)
+    await asyncio.sleep(60)
+    return [each.template for each in given.engine.launches]
+
+
+async def test_what_is_pulled_before_each_start_is_what_is_started() -> None:
+    async with at_work() as given:
+        given.engine.registry[NAME] = "reg.test/web@sha256:b"
+        assert await launched(given, ALWAYS) == [replace(ALWAYS, pinned="reg.test/web@sha256:b")]
+    assert given.told == [f"changed r1: {NAME} is reg.test/web@sha256:b", "launched r1.1"]
+
+
+async def test_what_is_pulled_and_is_the_same_is_not_told() -> None:
+    async with at_work() as given:
+        given.engine.registry[NAME] = PINNED
+        assert await launched(given, ALWAYS) == [ALWAYS]
+    assert (given.engine.pulls, given.told) == ([NAME], ["launched r1.1"])
+
+
+@pytest.mark.parametrize("pull", [Pull.REVISION, Pull.NEVER])
+async def test_others_are_not_pulled_for_a_start(pull: Pull) -> None:
+    async with at_work() as given:
+        given.engine.images[PINNED] = PINNED
+        await launched(given, replace(PULLED, pull=pull))
+    assert (given.engine.pulls, given.told) == ([], ["launched r1.1"])
+
+
+async def test_a_start_whose_image_can_not_be_pulled_is_refused_with_the_hint() -> None:
+    async with at_work() as given:
+        given.engine.registry[NAME] = PreparationError(
+            "cannot pull it: access is denied", event="image.denied", fatal=True, hint="log in"
+        )
+        assert await launched(given, ALWAYS) == []
+    assert given.told == ["refused r1: cannot pull it: access is denied (hint: log in)"]
+
+
+async def test_an_image_that_is_gone_is_pulled_once_more_just_that_and_started() -> None:
+    async with at_work() as given:
+        given.engine.registry[NAME] = "reg.test/web@sha256:b"
+        assert await launched(given, PULLED) == [PULLED]
+    assert (given.engine.pulls, given.told) == ([PINNED], [f"gone r1: {PINNED}", "launched r1.1"])
+
+
+async def test_an_image_that_is_gone_and_shall_not_be_pulled_is_a_refusal() -> None:
+    async with at_work() as given:
+        assert await launched(given, replace(PULLED, pull=Pull.NEVER)) == []
+    assert given.told == [f"refused r1: cannot start replica r1: {PINNED} is not here"]
+    assert given.engine.pulls == []
+
+
+async def test_an_engine_that_does_not_answer_to_a_pull_says_nothing_about_the_replica() -> None:
+    async with at_work() as given:
+        given.engine.failure = "cannot reach the engine"
+        await launched(given, ALWAYS)
+    assert given.told == ["troubled r1: cannot reach the engine"]
+
+
+async def test_a_start_that_waits_for_its_image_can_be_given_up() -> None:
+    async with at_work() as given:
+        given.engine.pull_time = 3000.0
+        assert await launched(given, ALWAYS) == []
+        assert given.executor.busy(["r1"])
+        given.executor.abandon(replace(ONE, attempt=2))  # another one
+        await asyncio.sleep(1)
+        assert given.executor.busy(["r1"])
+        given.executor.abandon(ONE)
+        await asyncio.sleep(1)
+        assert not given.executor.busy(["r1"])
+        given.executor.abandon(ONE)
+    assert (given.told, given.engine.launches) == (["abandoned r1"], [])
+
+
+async def test_a_start_that_does_not_wait_for_an_image_is_seen_through() -> None:
+    async with at_work() as given:
+        given.engine.takes = 10.0
+        given.perform(Launch(ONE))
+        await asyncio.sleep(1)
+        given.executor.abandon(ONE)
+    assert given.told == ["launched r1.1"]

@@ -220,3 +220,37 @@ async def test_two_flushes_at_once_write_everything_once_and_in_order() -> None:
             group.create_task(given.journal.flush())
             await asyncio.sleep(0.3)
     assert await given.messages() == ["0", "1", "2", "3", "4"]
+
+
+async def test_what_a_revision_is_made_of_is_written_before_its_replicas_and_kept_by_later_marks() -> None:
+    given = Given()
+    await given.store.apply(Deployment("d1", "p", "web", "web", 1.0), Revision("s1", "d1", 1, "{}", 1.0))
+    given.change()
+    given.journal.prepared("d1", 1, "web@sha256:a", 2.0)
+    await given.journal.flush()
+    assert given.store.writes == ["revision", "replicas"]
+    given.journal.mark("d1", 1, Marks(3.0))
+    await given.journal.flush()
+    [revision] = await given.store.revisions("d1")
+    assert (revision.image, revision.prepared_at, revision.applied_at) == ("web@sha256:a", 2.0, 3.0)
+
+
+async def test_what_was_prepared_while_the_store_could_not_is_written_when_it_can() -> None:
+    given = Given()
+    await given.store.apply(Deployment("d1", "p", "web", "web", 1.0), Revision("s1", "d1", 1, "{}", 1.0))
+    given.store.failure = StoreError("cannot write: disk full")
+    given.journal.prepared("d1", 1, None, 2.0)
+    assert not await given.journal.flush()
+    given.store.failure = None
+    await given.journal.flush()
+    [revision] = await given.store.revisions("d1")
+    assert (revision.image, revision.prepared_at) == (None, 2.0)
+    assert given.store.writes == ["revision"]
+
+
+async def test_of_a_dropped_deployment_no_preparation_is_written() -> None:
+    given = Given()
+    given.journal.prepared("d1", 1, None, 2.0)
+    given.journal.drop("d1", [])
+    await given.journal.flush()
+    assert given.store.writes == []
