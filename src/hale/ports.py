@@ -94,8 +94,8 @@ class Engine(Protocol):
     ) -> str:
         """Fetch what the image's name stands for now; returns a reference that always means just that.
 
-        `image` may be such a reference. `tell` hears on the loop how far it is, first when it is begun. An engine
-        that leaves images aside fetches nothing, tells nothing and returns the name as it is.
+        `image` may be such a reference. `tell` hears on the loop how far it is, first when it is begun. An
+        engine that leaves images aside fetches nothing, tells nothing and returns the name as it is.
         PreparationError says what stands in the way. Broken off, it ends soon.
         """
 
@@ -149,7 +149,8 @@ class Volumes(Protocol):
         """Fill the volume and return when it is whole; one that is filled already is left as it is.
 
         `tell` hears how far it is, first when it is begun, and nothing if there is nothing to do. What a
-        broken-off call leaves is never taken for a whole volume. PreparationError says what stands in the way.
+        broken-off call leaves is never taken for a whole volume. PreparationError says what stands in the
+        way.
         """
 
     async def keep(self, deployment_id: str, keys: Collection[str]) -> None:
