@@ -13,6 +13,7 @@ from hale.spec import load
 from hale.spec.compile import gradient_part, template
 from hale.spec.problems import SpecError
 from hale.spec.schema import Spec
+from hale.spec.unsupported import refusals
 from tests.api.openapi import GRADIENT
 from tests.api.openapi import problems as against
 
@@ -60,6 +61,15 @@ hale = optional(
     gracePeriodSeconds=st.integers(0, 3600),
     eager=st.booleans(),
     workdir=path,
+    pull=st.sampled_from(["revision", "always", "never"]),
+)
+named = {"name": line}
+integration = (
+    optional(
+        {"type": st.just("git-lfs"), "url": word.map(lambda text: f"https://{text}"), **named}, path=line
+    )
+    | optional({"type": st.just("s3"), "url": word.map(lambda text: f"s3://{text}/"), **named}, path=line)
+    | st.fixed_dictionaries({"type": st.just("volume"), **named})
 )
 configs = optional(
     {"name": line, "command": st.lists(line, min_size=1, max_size=3), "resources": resources},
@@ -69,6 +79,8 @@ configs = optional(
     env=st.lists(st.fixed_dictionaries({"name": word, "value": line}), max_size=3),
     region=line,
     basicAuthKey=line,
+    containerRegistry=line,
+    integrations=st.lists(integration, max_size=3),
     healthChecks=checks,
     hale=hale,
 )
@@ -85,7 +97,8 @@ def test_a_valid_spec_survives_every_way_round(config: dict[str, Any]) -> None:
     spec = load.from_body(config)
     document = spec.document()
     assert Spec.from_document(document).document() == document
-    assert template(Spec.from_document(document)).key == template(spec).key
+    assert template(Spec.from_document(document)) == template(spec)
+    assert [str(each) for each in refusals(Spec.from_document(document))] == [str(e) for e in refusals(spec)]
     assert against(gradient_part(spec), GRADIENT["spec"]) == []
     for kind in ("json", "yaml"):
         text = json.dumps(config, indent=1)

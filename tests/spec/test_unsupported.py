@@ -1,10 +1,16 @@
 """What is refused, missing or of no effect when a spec is applied, and where."""
 
+import os
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hale.core.secret import MARK
+from hale.core.volume import variable
+from hale.spec import compile as compiled
 from hale.spec import load, unsupported
 from hale.spec.problems import Problem
 from tests.spec.specs import BASE, body
@@ -251,3 +257,25 @@ def test_notes_say_what_makes_no_difference() -> None:
 def test_places_are_those_of_problems() -> None:
     found = unsupported.missing_secrets(read(SECRETS), {"B", "C"})
     assert found == [Problem("basicAuthKey", "there is no secret A", "app.yaml", 6, 1, "hale secret set A")]
+
+
+segments = st.sampled_from(["/", "//", "a", "b", ".", "..", "proc", "dev", "x:y", "opt", "integrations"])
+mounted = st.builds(
+    git,
+    st.sampled_from(["a", "b", "A", "proc", "opt", "integrations", ".."]),
+    st.none() | st.lists(segments, max_size=5).map(lambda parts: "/".join(["", *parts])),
+)
+
+
+@given(st.lists(mounted, min_size=1, max_size=3))
+@settings(deadline=None)
+def test_what_is_not_refused_can_be_mounted(integrations: list[dict[str, Any]]) -> None:
+    if refused(*integrations):
+        return
+    sources = compiled.template(load.from_body(body(integrations=integrations))).sources
+    targets = [source.target for source in sources]
+    assert targets == [os.path.normpath(target) for target in targets]
+    assert not [target for target in targets if re.match(r"(?!/[^/])|/(proc|sys|dev)(/|$)|.*:", target)]
+    pairs = [(one, other) for one in targets for other in targets if one is not other]
+    assert not [pair for pair in pairs if (pair[0] + "/").startswith(pair[1] + "/")]
+    assert len({variable(source.name) for source in sources}) == len(sources)

@@ -21,7 +21,7 @@ class Source:
     url: str = ""
     endpoint: str | None = None
     region: str | None = None
-    access_key_id: str | None = None
+    access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
 
     @property
