@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import pytest
 
@@ -66,7 +66,15 @@ async def texts(engine: Engine, *, after: tuple[int, int] = (0, -1)) -> list[str
 QUIET = ("sleep", "1000")
 
 
+def places(instance: Instance) -> set[tuple[str, int]]:
+    """Where its ports are: containers share the number and differ in address."""
+    return {(instance.address, port) for port in instance.ports.values()}
+
+
 class EngineSuite:
+    variables_that_give_way: ClassVar[Sequence[str]] = ("PORT", "PORT_9000")
+    """Of the spec's, to hale's own."""
+
     @pytest.fixture
     async def engine(self, rig: Rig) -> Engine:
         return rig.engine
@@ -90,10 +98,9 @@ class EngineSuite:
         instance = await found(engine)
         assert (instance.attempt, instance.running) == (2, True)
 
-    async def test_replicas_share_no_port(self, engine: Engine) -> None:
+    async def test_replicas_share_no_place(self, engine: Engine) -> None:
         started = [await engine.start(launch(f"r{number}")) for number in range(5)]
-        ports = [port for instance in started for port in instance.ports.values()]
-        assert len(set(ports)) == 5 * len(PORTS)
+        assert len(set().union(*map(places, started))) == 5 * len(PORTS)
 
     async def test_a_stopped_replica_is_gone_when_stop_returns(self, engine: Engine) -> None:
         await engine.start(launch())
@@ -165,12 +172,13 @@ class EngineSuite:
         old = await engine.start(launch(attempt=1))
         new = await engine.start(launch(attempt=2))
         assert await found(engine) == new
-        assert not set(old.ports.values()) & set(new.ports.values())
+        assert not places(old) & places(new)
 
-    async def test_variables_that_are_hales_are_noted(self, engine: Engine) -> None:
+    async def test_variables_that_give_way_to_hales_are_noted(self, engine: Engine) -> None:
         env = (("PORT", "80"), ("PORT_9000", "81"), ("PORT_1", "mine"), ("GREETING", "hello"))
         instance = await engine.start(launch(made_of=template(env=env)))
-        assert [note.split()[1] for note in instance.notes] == ["PORT", "PORT_9000"]
+        named = [note.split()[1] for note in instance.notes if note.startswith("env: ")]
+        assert named == list(self.variables_that_give_way)
 
     # --- ends ---
 
@@ -268,4 +276,5 @@ class EngineSuite:
         instance = await rig.engine.start(launch(made_of=template(QUIET)))
         await rig.say("r1", "now")
         (line,) = await rig.engine.log_lines("r1")
-        assert instance.started_at <= line.at <= instance.started_at + 30
+        # To a second: some engines leave the rest away.
+        assert instance.started_at - 1 <= line.at <= instance.started_at + 30

@@ -5,17 +5,21 @@ import os
 import shlex
 import signal
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kit.podman import Podman
 
 from hale.clock import Clock
+from hale.core.deployment import Template
 from hale.errors import EngineError, EngineUnavailableError
+from hale.local.engines.container import ContainerEngine
 from hale.local.engines.process import ProcessEngine
 from hale.memory.engine import MemoryEngine
-from hale.ports import Engine, ExecResult
-from tests.conformance.engine import EngineSuite, found, launch
+from hale.ports import Engine, ExecResult, Instance, Launch
+from tests.conformance.engine import EngineSuite, found, launch, until
 
 
 class MemoryRig:
@@ -100,3 +104,66 @@ class TestProcessEngine(EngineSuite):
                 for instance in await engine.instances():
                     await engine.stop(instance.replica_id, grace=0)
                 await engine.shutdown()
+
+
+class _InBusybox:
+    """The suite's templates name no image: what they run is run in this one."""
+
+    def __init__(self, engine: ContainerEngine) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def unable(self, template: Template) -> str:
+        return self._engine.unable(_imaged(template))
+
+    async def start(self, wanted: Launch) -> Instance:
+        return await self._engine.start(replace(wanted, template=_imaged(wanted.template)))
+
+
+def _imaged(template: Template) -> Template:
+    return replace(template, image="localhost/busybox:1") if template.command else template
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRig:
+    engine: Engine
+    podman: Podman
+
+    async def end(self, replica_id: str) -> int:
+        await self._run(replica_id, "kill -KILL -1")
+        return -signal.SIGKILL
+
+    async def say(self, replica_id: str, *lines: str) -> None:
+        known = await asyncio.to_thread(self.podman.inspect, self._container(replica_id))
+        written = Path(known["HostConfig"]["LogConfig"]["Path"])
+        wanted = written.read_bytes().count(b"\n") + len(lines)
+        await self._run(replica_id, "printf '%s\n' \"$@\" >/proc/1/fd/1", *lines)
+        await until(lambda: written.read_bytes().count(b"\n") >= wanted)
+
+    def command(self, output: str, *, code: int = 0, seconds: float = 0) -> Sequence[str]:
+        return ["sh", "-c", f"printf %s {shlex.quote(output)}; sleep {seconds}; exit {code}"]
+
+    def missing(self) -> str:
+        return "no-such-command"
+
+    async def _run(self, replica_id: str, script: str, *arguments: str) -> None:
+        name = self._container(replica_id)
+        await asyncio.to_thread(
+            self.podman.run, "exec", name, "sh", "-c", script, "sh", *arguments, check=False
+        )
+
+    def _container(self, replica_id: str) -> str:
+        (name,) = self.podman.containers(f"label=hale.replica={replica_id}")
+        return name
+
+
+@pytest.mark.real_time
+class TestContainerEngine(EngineSuite):
+    variables_that_give_way = ()
+
+    @pytest.fixture
+    async def rig(self, podman: Podman, tmp_path: Path) -> AsyncIterator[ContainerRig]:
+        async with ContainerEngine(tmp_path / "containers", Clock.start(), sockets=[podman.socket]) as engine:
+            yield ContainerRig(_InBusybox(engine), podman)

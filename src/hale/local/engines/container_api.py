@@ -27,21 +27,27 @@ _NO_CONNECTION = 900
 """What aiodocker calls the status of an engine that can't be reached."""
 _ANSWERS_WITHIN = aiohttp.ClientTimeout(total=120, sock_connect=5)
 _LOOKED_AT_FOR = 10.0
+_WITH_GPUS = 5
+"""The first Podman that takes requests for GPUs over this API."""
+_GPU_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What answered. `cpus` and `memory` (bytes) are those that containers share."""
+    """What answered, and which limits it can set. `cpus` and `memory` (bytes) are all that there is."""
 
     podman: bool
-    rootless: bool
+    rootless: bool = False
     cpus: int = 1
     memory: int = 0
-    init: bool = False
+    cpu_limit: bool = True
+    memory_limit: bool = True
+    swap_limit: bool = True
     gpus: bool = False
 
     @classmethod
-    def read(cls, info: Mapping[str, Any]) -> "Host":
+    def read(cls, info: Mapping[str, Any], *, devices: bool) -> "Host":
+        """`devices`: whether this machine describes GPUs to engines (CDI)."""
         podman = "BuildahVersion" in info
         security = info.get("SecurityOptions") or ()
         return cls(
@@ -49,10 +55,16 @@ class Host:
             bool(info.get("Rootless")) or any("name=rootless" in option for option in security),
             int(info.get("NCPU") or 1),
             int(info.get("MemTotal") or 0),
-            # Podman does not say; it is tried.
-            podman or bool(info.get("InitBinary")),
-            podman or "nvidia" in (info.get("Runtimes") or {}) or bool(info.get("DiscoveredDevices")),
+            bool(info.get("CpuCfsQuota")),
+            bool(info.get("MemoryLimit")),
+            bool(info.get("SwapLimit")),
+            devices and _major(info) >= _WITH_GPUS if podman else "nvidia" in (info.get("Runtimes") or {}),
         )
+
+
+def _major(info: Mapping[str, Any]) -> int:
+    major = str(info.get("ServerVersion")).partition(".")[0]
+    return int(major) if major.isdigit() else 0
 
 
 def sockets(environ: Mapping[str, str], uid: int) -> Sequence[Path]:
@@ -121,7 +133,7 @@ class Api:
         """Where the engine is that answers, or did last."""
         return self._places[0] if self._host is not None and self._places else None
 
-    def url(self, path: str, **query: str) -> URL:
+    def url(self, path: str, /, **query: str) -> URL:
         """For what the library has no call for: `docker.session.get(api.url("events"))`."""
         docker = self.docker
         return URL(f"{docker.docker_host}/{docker.api_version}/{path}").with_query(query)
@@ -147,7 +159,11 @@ class Api:
                 said.append(f"{place} ({_why(error)})")
                 continue
             await self.close()
-            self._docker, self._host, self._places = docker, Host.read(info), [place]
+            self._docker, self._host, self._places = (
+                docker,
+                Host.read(info, devices=_describes_gpus()),
+                [place],
+            )
             return
         raise EngineUnavailableError(
             f"cannot reach a container engine: no answer from {', '.join(said)}", hint=HINT
@@ -172,6 +188,10 @@ async def _asked(docker: aiodocker.Docker) -> Mapping[str, Any]:
     async with asyncio.timeout(_LOOKED_AT_FOR):
         info: Mapping[str, Any] = await docker.system.info()
         return info
+
+
+def _describes_gpus() -> bool:
+    return any(True for folder in _GPU_FOLDERS for _ in folder.glob("*nvidia*"))
 
 
 def _why(error: Exception) -> str:

@@ -68,6 +68,11 @@ class LogFiles:
             self._seen = self._begin = None
             self._cut()
 
+    def end(self) -> int:
+        """How many bytes were ever written."""
+        size = self._log.stat().st_size if self._log.exists() else 0
+        return self._base() + size
+
     def read(self, position: int, limit: int, over: bool) -> Sequence[RawLine]:  # noqa: FBT001
         """At most `limit` lines behind `position`; an unfinished last one only once the attempt is `over`."""
         times = _Times(self._times)

@@ -1,0 +1,574 @@
+"""ContainerEngine: replicas are containers of the Podman or Docker on this machine.
+
+The engine knows what runs, by the labels of this installation; what is held here is what it said last. It may
+go and come back while hale runs: until then nothing is started, and what ran is taken to run.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiodocker
+import aiohttp
+
+from hale.clock import Clock
+from hale.core.deployment import Template
+from hale.core.image import Credentials, Progress
+from hale.errors import EngineError, EngineUnavailableError, HaleError, ImageGoneError
+from hale.local.engines import container_config as config
+from hale.local.engines.container_api import Api, engine_errors
+from hale.local.engines.container_command import Commands
+from hale.local.engines.container_config import ATTEMPT, REPLICA, SERVER
+from hale.local.engines.container_exec import ContainerExec
+from hale.local.engines.container_logs import ContainerLogs
+from hale.local.engines.container_network import ContainerNetwork
+from hale.local.engines.container_troubles import explained, without_init
+from hale.local.engines.records import Records
+from hale.ports import ExecResult, Instance, Launch, LogLine
+
+log = logging.getLogger(__name__)
+
+_ID, _ENGINE = "id", "engine"
+_RETRY = 1.0
+_FIRST_LOOK, _LOOK = 0.5, 5.0
+_POLL, _LONGEST_POLL = 0.05, 1.0
+_KILLED_WITHIN = 30.0
+_BACK_WITHIN = 30.0
+"""Seconds that an engine which went away has to come back before a call gives up."""
+_COPY, _LONGEST_COPY = 4.0, 32.0
+"""Seconds between two looks at a log: longer for those who say nothing."""
+_ENDS = ("die", "died", "remove", "destroy")
+_NO_END = aiohttp.ClientTimeout(total=None, sock_connect=5)
+_NOT_FOUND = 404
+
+
+@dataclass(slots=True)
+class _Held:
+    """The newest attempt of a replica.
+
+    `stops` counts the calls that are ending it, each within its own grace; `copied`: its log is whole.
+    """
+
+    container: str
+    signal: str
+    instance: Instance
+    stops: int = 0
+    copied: bool = False
+    copy_at: float = 0.0
+    copy_pause: float = _COPY
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class ContainerEngine:
+    """`async with` takes over what runs, also when it comes to be known later; leaving lets it run on.
+
+    `folder` has logs, and the id by which containers of this hale are told from those of others.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, *, sockets: Sequence[Path] | None = None) -> None:
+        self._records = Records(folder)
+        self._clock = clock
+        self._sockets = sockets
+        self._held: dict[str, _Held] = {}
+        self._listeners: list[Callable[[str], None]] = []
+        self._starting: dict[str, asyncio.Lock] = {}
+        self._listed = False
+        self._init = True
+        self._tasks = asyncio.TaskGroup()
+        self._work: set[asyncio.Task[None]] = set()
+
+    # --- lifetime ---------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        folder = self._records.folder
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._server = _own_id(folder / _ID)
+        except OSError as error:
+            raise EngineError(f"cannot keep containers in {folder}: {error.strerror}") from error
+        self._api = Api(self._sockets or self._last_engine())
+        self._images: Any = None
+        self._commands = Commands(self._api)
+        self._network = ContainerNetwork(self._api, self._server)
+        self._logs = ContainerLogs(self._api, self._records, self._clock)
+        self._exec = ContainerExec(self._api, self._do)
+        await self._tasks.__aenter__()
+        with suppress(EngineError):
+            await self._reach()
+        self._do(self._watch())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._work:
+            task.cancel()
+        try:
+            await self._tasks.__aexit__(kind, error, trace)
+        finally:
+            await self._api.close()
+            self._logs.close()
+
+    async def shutdown(self) -> None:
+        """Remove the network, for when no container is left; quietly left if the engine is away."""
+        with suppress(EngineError):
+            await self._network.remove()
+
+    def _last_engine(self) -> Sequence[Path] | None:
+        """Where our containers are, if there are any: what runs in one engine is not known to another."""
+        with suppress(OSError):
+            if self._has_records():
+                return [Path((self._records.folder / _ENGINE).read_text())]
+        return None
+
+    def _has_records(self) -> bool:
+        return any(path.is_dir() for path in self._records.folder.iterdir())
+
+    def on_exit(self, listener: Callable[[str], None]) -> None:
+        self._listeners.append(listener)
+
+    def unable(self, template: Template) -> str:
+        if unable := config.unable(template):
+            return unable
+        trouble = self._api.trouble
+        return f"image: {trouble.message}; {trouble.hint}" if trouble is not None else ""
+
+    def notes(self, template: Template) -> Sequence[str]:
+        return config.notes(template, self._api.host) if self._api.trouble is None else ()
+
+    async def pull(
+        self, image: str, credentials: Credentials | None, tell: Callable[[Progress], None]
+    ) -> str:
+        return str(await self._images.pull(image, credentials, tell))
+
+    async def find_image(self, image: str) -> str | None:
+        found: str | None = await self._images.find_image(image)
+        return found
+
+    async def log_in(self, credentials: Credentials) -> None:
+        await self._images.log_in(credentials)
+
+    async def instances(self) -> Sequence[Instance]:
+        if not self._listed and self._has_records():
+            self._api.docker  # noqa: B018  (says why nothing is known)
+        return [held.instance for held in self._held.values()]
+
+    # --- what the engine says ---------------------------------------------------------------
+
+    async def _reach(self) -> None:
+        await self._api.connect()
+        place = self._api.socket
+        if place is not None and self._sockets is None:
+            (self._records.folder / _ENGINE).write_text(str(place))
+        await self._list()
+
+    async def _watch(self) -> None:
+        """Hear of ends as they happen, look at everything now and then; come back to an engine that went."""
+        told = ""
+        while True:
+            try:
+                if self._api.trouble is not None:
+                    await self._reach()
+                told = ""
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._hear())
+                    group.create_task(self._look_around())
+            except* HaleError as errors:
+                why = str(_first(errors))
+                if self._api.trouble is None:
+                    self._api.lost(why)
+                if why != told:
+                    log.warning("%s", why)
+                told = why
+            await asyncio.sleep(_RETRY)
+
+    async def _hear(self) -> None:
+        """Events say only whom to look at; EngineUnavailableError when they end."""
+        filters = json.dumps({"type": ["container"], "label": [f"{SERVER}={self._server}"]})
+        with engine_errors("hear the engine's events"):
+            url = self._api.url("events", filters=filters)
+            async with self._api.docker.session.get(url, timeout=_NO_END) as response:
+                async for line in response.content:
+                    event = json.loads(line)
+                    if event.get("Action", event.get("status")) in _ENDS:
+                        self._ended_container(str(event["Actor"]["ID"]))
+        raise EngineUnavailableError("cannot hear the engine's events: it went away")
+
+    def _ended_container(self, container: str) -> None:
+        for held in self._held.values():
+            if held.container == container and held.instance.running:
+                self._do(self._look(held))
+
+    async def _look_around(self) -> None:
+        # Soon for the first time: what ended between the last list and the first event was not heard.
+        pause = _FIRST_LOOK
+        while True:
+            await asyncio.sleep(pause)
+            await self._list()
+            for held in [held for held in self._held.values() if self._is_due(held)]:
+                await self._copy(held)
+            pause = _LOOK
+
+    async def _list(self) -> None:
+        """Adopt what is ours, notice what has ended or gone, and clear away what is left of attempts."""
+        before = dict(self._held)
+        found = await self._ours()
+        newest: dict[str, int] = {}
+        for each in found:
+            newest[each.replica_id] = max(each.attempt, newest.get(each.replica_id, 0))
+        for each in found:
+            if self._busy(each.replica_id):
+                continue
+            if each.attempt == newest[each.replica_id] and each.begun:
+                await self._meet(each)
+            else:
+                self._do(self._discard(each))
+        there = {each.container for each in found}
+        for held in before.values():
+            if held.instance.running and held.container not in there:
+                await self._look(held)
+        self._listed = True
+
+    async def _ours(self, replica_id: str | None = None) -> Sequence["_Found"]:
+        labels = [f"{SERVER}={self._server}"]
+        if replica_id is not None:
+            labels.append(f"{REPLICA}={replica_id}")
+        with engine_errors("list containers"):
+            found = await self._api.docker.containers.list(all=1, filters=json.dumps({"label": labels}))
+            return [_Found.read(each.id, each["State"], each["Labels"]) for each in found]
+
+    def _busy(self, replica_id: str) -> bool:
+        """Whether it is being started: then its containers are not ours to judge."""
+        lock = self._starting.get(replica_id)
+        return lock is not None and lock.locked()
+
+    async def _meet(self, found: "_Found") -> None:
+        held = self._held.get(found.replica_id)
+        if held is None or held.container != found.container:
+            inspected = await self._inspect(found.container)
+            if inspected is not None and not self._busy(found.replica_id):
+                self._hold(inspected)
+        elif held.instance.running and not found.running:
+            await self._look(held)
+
+    async def _inspect(self, container: str) -> Mapping[str, Any] | None:
+        """None if there is no such container."""
+        with engine_errors(f"look at container {container[:12]}"):
+            try:
+                return await self._api.docker.containers.container(container).show()
+            except aiodocker.DockerError as error:
+                if error.status == _NOT_FOUND:
+                    return None
+                raise
+
+    def _hold(self, inspected: Mapping[str, Any]) -> _Held:
+        instance = config.instance(inspected, self._api.host)
+        signal = str(inspected["Config"].get("StopSignal") or "SIGTERM")
+        held = _Held(inspected["Id"], signal, instance)
+        self._held[instance.replica_id] = held
+        if not instance.running:
+            held.ended.set()
+            self._do(self._copy(held))
+        return held
+
+    async def _look(self, held: _Held) -> None:
+        """Ask the engine about one container, and tell if it has ended."""
+        inspected = await self._inspect(held.container)
+        if not held.instance.running:
+            return
+        if inspected is None:
+            held.instance = replace(held.instance, exited_at=self._clock.now())
+            held.copied = True
+        else:
+            held.instance = config.instance(inspected, self._api.host, held.instance)
+        if not held.instance.running:
+            held.ended.set()
+            for listener in self._listeners:
+                listener(held.instance.replica_id)
+            self._do(self._copy(held))
+
+    # --- start ------------------------------------------------------------------------------
+
+    async def start(self, launch: Launch) -> Instance:
+        # What has begun is seen through, or a caller who lost patience would leave a replica nobody knows.
+        begun: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+        self._do(self._see_through(launch, begun))
+        return await asyncio.shield(begun)
+
+    async def _see_through(self, launch: Launch, begun: asyncio.Future[Instance]) -> None:
+        try:
+            begun.set_result(await self._start_in_turn(launch))
+        except Exception as error:
+            begun.set_exception(error)
+            begun.exception()  # the caller's to judge, who may have gone
+        finally:
+            begun.cancel()
+
+    async def _start_in_turn(self, launch: Launch) -> Instance:
+        async with self._starting.setdefault(launch.replica_id, asyncio.Lock()):
+            held = self._held.get(launch.replica_id)
+            if held is not None and held.instance.attempt == launch.attempt:
+                return held.instance
+            if unable := config.unable(launch.template):
+                raise EngineError(f"cannot start replica {launch.replica_id}: {unable}")
+            if held is not None:
+                await self._over(held)
+            for found in await self._ours(launch.replica_id):
+                if found.attempt == launch.attempt and found.begun:
+                    inspected = await self._inspect(found.container)
+                    if inspected is not None:
+                        return self._hold(inspected).instance
+                await self._discard(found)
+            await self._logs.prepare(launch.replica_id, launch.attempt)
+            return await self._start(launch)
+
+    async def _start(self, launch: Launch) -> Instance:
+        image = await self._image(launch)
+        await self._network.ensure()
+        doing = f"start {_subject(launch.template)}"
+        container = await self._create(launch, image, doing)
+        try:
+            with engine_errors(doing):
+                await self._check(container.id, launch.template, image)
+                await container.start()
+        except EngineUnavailableError:
+            raise  # asked again, it is found
+        except EngineError as error:
+            await self._delete(container.id)
+            raise _explained(doing, error) from error
+        inspected = await self._inspect(container.id)
+        if inspected is None:
+            raise EngineError(f"cannot {doing}: somebody removed its container")
+        held = self._hold(inspected)
+        with suppress(EngineError):
+            await self._network.pin()
+        return held.instance
+
+    async def _image(self, launch: Launch) -> config.Image:
+        name = launch.template.pinned or launch.template.image or ""
+        with engine_errors(f"look at the image {name}"):
+            try:
+                return config.Image.read(await self._api.docker.images.inspect(name))
+            except aiodocker.DockerError as error:
+                if error.status == _NOT_FOUND:
+                    raise ImageGoneError(f"cannot start {name}: the image is no longer here") from error
+                raise
+
+    async def _create(
+        self, launch: Launch, image: config.Image, doing: str
+    ) -> aiodocker.containers.DockerContainer:
+        body = config.body(launch, image, self._api.host, self._server, init=self._init)
+        try:
+            with engine_errors(doing):
+                return await self._api.docker.containers.create(body, name=config.name(launch))
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            if self._init and without_init(error.message):
+                self._init = False
+                return await self._create(launch, image, doing)
+            if "no such image" in error.message.lower():
+                raise ImageGoneError(error.message) from error
+            raise _explained(doing, error) from error
+
+    async def _check(self, container: str, template: Template, image: config.Image) -> None:
+        if not (self._init and template.command):
+            return
+        word = config.command(template, image)[0]
+        path = {**image.env, **config.environment(template, image)}.get("PATH", "")
+        await self._commands.check(container, template.pinned or "", word, path, image.folder)
+
+    async def _discard(self, found: "_Found") -> None:
+        """End and remove a container of an attempt that is over, or that never began; its log is kept."""
+        container = self._api.docker.containers.container(found.container)
+        if found.running:
+            with suppress(EngineError), engine_errors(f"end container {found.container[:12]}"):
+                await container.kill(signal="SIGKILL")
+        if found.begun:
+            with suppress(EngineError):
+                await self._logs.copy(found.container, found.replica_id, found.attempt)
+        await self._delete(found.container)
+
+    async def _delete(self, container: str) -> None:
+        with engine_errors(f"remove container {container[:12]}"):
+            try:
+                await self._api.docker.containers.container(container).delete(force=True, v=True)
+            except aiodocker.DockerError as error:
+                if error.status != _NOT_FOUND:
+                    raise
+
+    # --- stop -------------------------------------------------------------------------------
+
+    async def stop(self, replica_id: str, *, grace: float) -> None:
+        held = self._known(replica_id)
+        if held is None or not held.instance.running:
+            return
+        held.stops += 1
+        try:
+            deadline = self._now() + grace
+            if grace > 0:
+                await self._signal(held, held.signal)
+                await self._wait_for(held, deadline)
+            deadline = self._now() + _KILLED_WITHIN
+            while not held.ended.is_set():
+                if self._now() >= deadline:
+                    raise EngineError(f"cannot end replica {replica_id}: it does not end, even by force")
+                await self._signal(held, "SIGKILL")
+                await self._wait_for(held, self._now() + 2 * _LONGEST_POLL)
+        finally:
+            held.stops -= 1
+
+    def _known(self, replica_id: str) -> _Held | None:
+        """EngineUnavailableError if it may be one of ours and the engine was not heard of yet."""
+        held = self._held.get(replica_id)
+        if held is None and not self._listed and self._records.attempts(replica_id):
+            self._api.docker  # noqa: B018
+        return held
+
+    async def _signal(self, held: _Held, signal: str) -> None:
+        """However often the engine goes away meanwhile; to have ended already is well."""
+        deadline = self._now() + _BACK_WITHIN
+        while not held.ended.is_set():
+            try:
+                with engine_errors(f"end replica {held.instance.replica_id}"):
+                    await self._api.docker.containers.container(held.container).kill(signal=signal)
+                    return
+            except EngineUnavailableError:
+                if self._now() >= deadline:
+                    raise
+                await asyncio.sleep(_LONGEST_POLL / 4)
+            except EngineError:
+                await self._look(held)
+                if not held.ended.is_set():
+                    raise
+
+    async def _wait_for(self, held: _Held, deadline: float) -> None:
+        """Until it has ended, or the time has come; the engine's events are quicker than looking."""
+        pause = _POLL
+        while not held.ended.is_set() and (left := deadline - self._now()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, left)):
+                    await held.ended.wait()
+                    return
+            with suppress(EngineUnavailableError):
+                await self._look(held)
+            pause = min(2 * pause, _LONGEST_POLL)
+
+    async def _over(self, held: _Held) -> None:
+        """Until it is gone: what is being stopped has its grace, anything else is ended at once."""
+        while held.stops:  # noqa: ASYNC110  (each has a bound of its own)
+            await asyncio.sleep(_POLL)
+        await self.stop(held.instance.replica_id, grace=0.0)
+
+    async def remove(self, replica_id: str) -> None:
+        held = self._known(replica_id)
+        if held is not None and held.instance.running:
+            raise EngineError(f"cannot remove replica {replica_id}: it runs", hint="stop it first")
+        if held is None and self._api.trouble is not None and not self._records.attempts(replica_id):
+            return
+        for found in await self._ours(replica_id):
+            await self._delete(found.container)
+        self._held.pop(replica_id, None)
+        self._starting.pop(replica_id, None)
+        await self._logs.remove(replica_id)
+
+    # --- commands and logs ------------------------------------------------------------------
+
+    async def execute(self, replica_id: str, command: Sequence[str], *, timeout: float) -> ExecResult:
+        held = self._held.get(replica_id)
+        if held is None or not held.instance.running:
+            raise EngineError(f"cannot run {command[0]} in replica {replica_id}: it does not run")
+        return await self._exec.run(held.container, command, timeout=timeout)
+
+    async def log_lines(self, replica_id: str, *, after: tuple[int, int] = (0, -1)) -> Sequence[LogLine]:
+        held = self._held.get(replica_id)
+        if held is not None and not held.copied:
+            await self._copy(held)
+        going = held.instance.attempt if held is not None and not held.copied else None
+        return await self._logs.lines(replica_id, after, going)
+
+    async def _copy(self, held: _Held) -> None:
+        """Trouble with a log keeps nobody from ending or starting."""
+        over, now = not held.instance.running, self._now()
+        if held.copied:
+            return
+        try:
+            fresh = await self._logs.copy(held.container, held.instance.replica_id, held.instance.attempt)
+        except (EngineError, OSError) as error:
+            log.info("log of replica %s: %s", held.instance.replica_id, error)
+            fresh = False
+        else:
+            held.copied = over
+        held.copy_pause = _COPY if fresh else min(2 * held.copy_pause, _LONGEST_COPY)
+        held.copy_at = now + held.copy_pause
+
+    def _is_due(self, held: _Held) -> bool:
+        return not held.copied and self._now() >= held.copy_at
+
+    # --- tasks ------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _do(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = self._tasks.create_task(_told(work))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+        return task
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A container of ours in a list. One that has not `begun` was left half-made."""
+
+    container: str
+    replica_id: str
+    attempt: int
+    running: bool
+    begun: bool
+
+    @classmethod
+    def read(cls, container: str, state: str, labels: Mapping[str, str]) -> "_Found":
+        begun = state not in ("created", "configured", "initialized")
+        running = begun and state not in ("exited", "dead", "stopped", "removing")
+        return cls(container, labels[REPLICA], int(labels[ATTEMPT]), running, begun)
+
+
+def _own_id(path: Path) -> str:
+    """The id of this installation, made once."""
+    with suppress(FileNotFoundError):
+        if known := path.read_text():
+            return known
+    path.write_text(made := secrets.token_hex(8))
+    return made
+
+
+def _subject(template: Template) -> str:
+    return " ".join(template.command) if template.command else str(template.image)
+
+
+def _explained(doing: str, error: EngineError) -> EngineError:
+    said = error.message.removeprefix(f"cannot {doing}: ")
+    return EngineError(f"cannot {doing}: {explained(said)}")
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def _told(work: Coroutine[None, None, None]) -> None:
+    """Trouble with one replica is told, and is not the engine's end."""
+    try:
+        await work
+    except (HaleError, OSError) as error:
+        log.warning("%s", error)
+    except Exception:
+        log.exception("cannot look after a container")

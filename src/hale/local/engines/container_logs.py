@@ -1,0 +1,218 @@
+"""Logs of containers: copied from the engine into files of ours, which outlive the container.
+
+How far the copy has come is written beside it as the second of the newest entry and how many entries there
+are from that second on: engines can be asked for those of a time and later, and keep them in order. An entry
+that was copied just before hale was killed, and not yet noted, is known from the length of the copy.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache, partial
+from itertools import groupby
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import aiohttp
+
+from hale.clock import Clock
+from hale.local.engines.container_api import Api, engine_errors
+from hale.local.engines.keeper import LOG
+from hale.local.engines.log_files import LogFiles
+from hale.local.engines.records import Records
+from hale.ports import LogLine
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LINES = 1000
+
+_MARK = "copied.json"
+_HEADER = 8
+_BATCH = 1 << 20
+_STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d) ?")
+_NO_END = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the engine wrote down at once: a line, or a part of one. `at` is seconds since the epoch."""
+
+    at: int
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Copied so far: of the entries from the second `at` on the first `count`; the copy had `size` bytes."""
+
+    at: int = 0
+    count: int = 0
+    size: int = 0
+
+
+class Splitter:
+    """Entries out of a stream of frames: a header of 8 bytes with the length, a time stamp, the text."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, block: bytes) -> Sequence[Entry]:
+        content = self._rest + block
+        begin, entries = 0, []
+        while len(content) - begin >= _HEADER:
+            end = begin + _HEADER + int.from_bytes(content[begin + 4 : begin + _HEADER])
+            if end > len(content):
+                break
+            entries.append(entry(content[begin + _HEADER : end]))
+            begin = end
+        self._rest = content[begin:]
+        return entries
+
+
+def entry(frame: bytes) -> Entry:
+    stamp = _STAMP.match(frame)
+    return Entry(_seconds(stamp[1], stamp[2]), frame[stamp.end() :]) if stamp else Entry(0, frame)
+
+
+@lru_cache(64)
+def _seconds(time: bytes, zone: bytes) -> int:
+    return int(datetime.fromisoformat((time + zone.replace(b"Z", b"+00:00")).decode()).timestamp())
+
+
+class _Copy:
+    """The copy of one attempt's log. Blocking, except for `turn`: one copies at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.turn = asyncio.Lock()
+        self.mark = Mark()
+        self._folder = folder
+        self._files: LogFiles | None = None
+        self._known = 0
+        self._surplus = 0
+
+    def begin(self) -> Mark:
+        """Where to go on: the engine is asked for all entries of the mark's second and later ones."""
+        self.mark = self._read_mark()
+        if self._files is None:
+            self._files = LogFiles(self._folder)
+            self._files.tend(self.mark.at)  # mends what a crash left
+        self._known = self.mark.count
+        self._surplus = max(0, self._files.end() - self.mark.size)
+        return self.mark
+
+    def take(self, entries: Sequence[Entry]) -> None:
+        """Append what is new of them. The mark is written last: what it does not know, the size tells."""
+        fresh = entries[self._known :]
+        self._known = max(0, self._known - len(entries))
+        if not fresh or self._files is None:
+            return
+        at, count = self.mark.at, self.mark.count
+        for second, of_second in groupby(fresh, key=lambda each: each.at):
+            texts = [each.text for each in of_second]
+            if second > at:
+                at, count = second, 0
+            if second == at:
+                count += len(texts)
+            self._append(self._files, b"".join(texts), at)
+        self.mark = Mark(at, count, self._files.end())
+        part = self._folder / f"{_MARK}.part"
+        part.write_text(json.dumps([self.mark.at, self.mark.count, self.mark.size]))
+        part.rename(self._folder / _MARK)
+
+    def _append(self, files: LogFiles, text: bytes, at: int) -> None:
+        skipped = min(self._surplus, len(text))
+        self._surplus -= skipped
+        with (self._folder / LOG).open("ab") as file:
+            file.write(text[skipped:])
+        files.tend(at)
+
+    def _read_mark(self) -> Mark:
+        try:
+            at, count, size = json.loads((self._folder / _MARK).read_bytes())
+            return Mark(int(at), int(count), int(size))
+        except (FileNotFoundError, ValueError, TypeError):
+            return Mark()
+
+
+@dataclass(slots=True)
+class ContainerLogs:
+    """`copy` as often as is good, `lines` from the copy. Nothing of it needs the container itself."""
+
+    api: Api
+    records: Records
+    clock: Clock
+    _copies: dict[tuple[str, int], _Copy] = field(default_factory=dict)
+    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "container-logs"))
+
+    async def copy(self, container: str, replica_id: str, attempt: int) -> bool:
+        """Bring the copy up to what the engine has; whether there was anything new."""
+        copy = self._copy(replica_id, attempt)
+        async with copy.turn:
+            mark = await self._in_thread(copy.begin)
+            before = (mark.at, mark.count)
+            splitter = Splitter()
+            async with aclosing(self._stream(container, mark.at)) as blocks:
+                async for block in blocks:
+                    await self._in_thread(copy.take, splitter.feed(block))
+            return before != (copy.mark.at, copy.mark.count)
+
+    async def _stream(self, container: str, since: int) -> AsyncGenerator[bytes, None]:
+        """The log's bytes in large blocks."""
+        url = self.api.url(
+            f"containers/{container}/logs", stdout="1", stderr="1", timestamps="1", since=str(since)
+        )
+        with engine_errors(f"read the log of container {container[:12]}"):
+            async with self.api.docker.session.get(url, timeout=_NO_END) as response:
+                if response.status != 200:
+                    return  # it is gone, or its log is
+                pending = bytearray()
+                async for block in response.content.iter_any():
+                    pending += block
+                    if len(pending) >= _BATCH:
+                        yield bytes(pending)
+                        pending.clear()
+                yield bytes(pending)
+
+    async def lines(self, replica_id: str, after: tuple[int, int], going: int | None) -> Sequence[LogLine]:
+        """As Engine.log_lines; `going` is the attempt whose last line may not be finished yet."""
+        lines: list[LogLine] = []
+        for attempt in self.records.attempts(replica_id):
+            if attempt < after[0] or len(lines) >= LINES:
+                continue
+            position = max(0, after[1]) if attempt == after[0] else 0
+            logs = LogFiles(self.records.attempt(replica_id, attempt))
+            found = await self._in_thread(logs.read, position, LINES - len(lines), attempt != going)
+            now = self.clock.now()
+            lines += [
+                LogLine(replica_id, attempt, line.at if line.at is not None else now, line.end, line.text)
+                for line in found
+            ]
+        return lines
+
+    async def prepare(self, replica_id: str, attempt: int) -> None:
+        await self._in_thread(self.records.prepare, replica_id, attempt)
+
+    async def remove(self, replica_id: str) -> None:
+        for key in [key for key in self._copies if key[0] == replica_id]:
+            del self._copies[key]
+        await self._in_thread(self.records.remove, replica_id)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    def _copy(self, replica_id: str, attempt: int) -> _Copy:
+        key = (replica_id, attempt)
+        if key not in self._copies:
+            self._copies[key] = _Copy(self.records.attempt(replica_id, attempt))
+        return self._copies[key]
+
+    async def _in_thread(self, do: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """One thread for all files: what writes them and what reads them take turns."""
+        call = partial(do, *arguments, **named)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
