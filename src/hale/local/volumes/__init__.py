@@ -1,0 +1,1 @@
+"""Volumes: folders that are filled once for a deployment and mounted into its replicas."""
