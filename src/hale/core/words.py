@@ -34,8 +34,10 @@ def outcome(result: ProbeResult) -> str:
     return f'{text}: "{said}"' if said else text
 
 
-def ending(code: int | None, ran_for: str) -> str:
+def ending(code: int | None, ran_for: str, *, out_of_memory: bool = False) -> str:
     """How a process ended: `exited with code 1 after 3 s`, `ended by SIGKILL after 2 min`."""
+    if out_of_memory:
+        return f"ended by the kernel after {ran_for}: it used up its memory"
     if code is None:
         return f"ended after {ran_for}, its exit code is not known"
     if code >= 0:

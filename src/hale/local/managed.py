@@ -86,7 +86,13 @@ class World:
         instance = self.instances.get(replica.id)
         run = None
         if instance is not None:
-            run = Run(instance.attempt, instance.started_at, instance.exited_at, instance.exit_code)
+            run = Run(
+                instance.attempt,
+                instance.started_at,
+                instance.exited_at,
+                instance.exit_code,
+                instance.out_of_memory,
+            )
         key = (replica.id, replica.attempt)
         return Facts(run, self.refused.get(key), health, drained=key in self.drained)
 

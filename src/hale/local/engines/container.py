@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import secrets
+import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from hale.local.engines.container_command import Commands
 from hale.local.engines.container_config import ATTEMPT, REPLICA, SERVER
 from hale.local.engines.container_exec import ContainerExec
 from hale.local.engines.container_logs import ContainerLogs
+from hale.local.engines.container_memory import ran_out
 from hale.local.engines.container_network import ContainerNetwork
 from hale.local.engines.container_troubles import explained, without_init
 from hale.local.engines.records import Records
@@ -57,7 +59,7 @@ class _Held:
     """
 
     container: str
-    signal: str
+    stop_signal: str
     instance: Instance
     stops: int = 0
     copied: bool = False
@@ -253,8 +255,9 @@ class ContainerEngine:
         held = self._held.get(found.replica_id)
         if held is None or held.container != found.container:
             inspected = await self._inspect(found.container)
-            if inspected is not None and not self._busy(found.replica_id):
-                self._hold(inspected)
+            instance = await self._read(inspected) if inspected is not None else None
+            if inspected is not None and instance is not None and not self._busy(found.replica_id):
+                self._hold(inspected, instance)
         elif held.instance.running and not found.running:
             await self._look(held)
 
@@ -268,10 +271,16 @@ class ContainerEngine:
                     return None
                 raise
 
-    def _hold(self, inspected: Mapping[str, Any]) -> _Held:
-        instance = config.instance(inspected, self._api.host)
-        signal = str(inspected["Config"].get("StopSignal") or "SIGTERM")
-        held = _Held(inspected["Id"], signal, instance)
+    async def _read(self, inspected: Mapping[str, Any], before: Instance | None = None) -> Instance:
+        instance = config.instance(inspected, self._api.host, before)
+        limited = bool(inspected["HostConfig"].get("Memory"))
+        if limited and instance.exit_code == -signal.SIGKILL and not instance.out_of_memory:
+            instance = replace(instance, out_of_memory=await asyncio.to_thread(ran_out, inspected["Id"]))
+        return instance
+
+    def _hold(self, inspected: Mapping[str, Any], instance: Instance) -> _Held:
+        stop_signal = str(inspected["Config"].get("StopSignal") or "SIGTERM")
+        held = _Held(inspected["Id"], stop_signal, instance)
         self._held[instance.replica_id] = held
         if not instance.running:
             held.ended.set()
@@ -281,14 +290,14 @@ class ContainerEngine:
     async def _look(self, held: _Held) -> None:
         """Ask the engine about one container, and tell if it has ended."""
         inspected = await self._inspect(held.container)
-        if not held.instance.running:
-            return
         if inspected is None:
-            held.instance = replace(held.instance, exited_at=self._clock.now())
-            held.copied = True
+            instance = replace(held.instance, exited_at=self._clock.now())
         else:
-            held.instance = config.instance(inspected, self._api.host, held.instance)
+            instance = await self._read(inspected, held.instance)
         if not held.instance.running:
+            return  # somebody else was as quick
+        held.instance, held.copied = instance, inspected is None
+        if not instance.running:
             held.ended.set()
             for listener in self._listeners:
                 listener(held.instance.replica_id)
@@ -324,7 +333,7 @@ class ContainerEngine:
                 if found.attempt == launch.attempt and found.begun:
                     inspected = await self._inspect(found.container)
                     if inspected is not None:
-                        return self._hold(inspected).instance
+                        return self._hold(inspected, await self._read(inspected)).instance
                 await self._discard(found)
             await self._logs.prepare(launch.replica_id, launch.attempt)
             return await self._start(launch)
@@ -346,7 +355,7 @@ class ContainerEngine:
         inspected = await self._inspect(container.id)
         if inspected is None:
             raise EngineError(f"cannot {doing}: somebody removed its container")
-        held = self._hold(inspected)
+        held = self._hold(inspected, await self._read(inspected))
         with suppress(EngineError):
             await self._network.pin()
         return held.instance
@@ -414,7 +423,7 @@ class ContainerEngine:
         try:
             deadline = self._now() + grace
             if grace > 0:
-                await self._signal(held, held.signal)
+                await self._signal(held, held.stop_signal)
                 await self._wait_for(held, deadline)
             deadline = self._now() + _KILLED_WITHIN
             while not held.ended.is_set():
@@ -432,13 +441,13 @@ class ContainerEngine:
             self._api.docker  # noqa: B018
         return held
 
-    async def _signal(self, held: _Held, signal: str) -> None:
+    async def _signal(self, held: _Held, name: str) -> None:
         """However often the engine goes away meanwhile; to have ended already is well."""
         deadline = self._now() + _BACK_WITHIN
         while not held.ended.is_set():
             try:
                 with engine_errors(f"end replica {held.instance.replica_id}"):
-                    await self._api.docker.containers.container(held.container).kill(signal=signal)
+                    await self._api.docker.containers.container(held.container).kill(signal=name)
                     return
             except EngineUnavailableError:
                 if self._now() >= deadline:

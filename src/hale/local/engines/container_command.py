@@ -23,7 +23,7 @@ class Commands:
         self._found: dict[tuple[str, str, str], None] = {}
 
     async def check(self, container: str, image: str, word: str, path: str, folder: str) -> None:
-        """EngineError if the container has no such command. `image` is its digest, "" if that is not known."""
+        """EngineError if it has no such command. `image` is its digest, or "" if that is not known."""
         key = (image, word, path)
         if key in self._found:
             return
