@@ -510,3 +510,114 @@ async def test_a_replica_whose_template_another_hale_wrote_is_checked_before_it_
         rig.failing = set()
         await asyncio.sleep(30)
         assert rig.balancer.ready("web")
+
+
+# --- what revisions need --------------------------------------------------------------------
+
+NAME, PINNED = "reg.test/web:2", "reg.test/web@sha256:a"
+
+
+async def test_what_was_pulled_is_in_the_store_before_the_first_replica_is_started() -> None:
+    rig = Rig()
+    async with rig.hale():
+        rig.engine.registry[NAME] = PINNED
+        rig.store.writing = 30.0
+        await rig.deploy(image=NAME)
+        await asyncio.sleep(20)
+        [revision] = await rig.store.revisions("web")
+        assert (revision.image, revision.prepared_at) == (PINNED, 1_000_000.0)
+        assert rig.engine.starts == []
+        await asyncio.sleep(60)
+        assert [each.template.pinned for each in rig.engine.launches] == [PINNED]
+
+
+async def test_a_hale_that_is_killed_between_the_pull_and_the_write_pulls_again_and_starts_once() -> None:
+    rig = Rig()
+    rig.store.failure = "cannot write: disk full"
+    async with asyncio.TaskGroup() as group:
+        task = await rig.start(group)
+        rig.engine.registry[NAME] = PINNED
+        rig.engine.looking = 10.0  # the turn that would write it down takes a while
+        await rig.deploy(image=NAME)
+        await asyncio.sleep(5)
+        assert (rig.engine.pulls, rig.engine.starts) == ([NAME], [])
+        task.cancel()
+    rig.engine.looking, rig.store.failure = 0.0, ""
+    async with rig.hale():
+        await asyncio.sleep(5)
+        assert (rig.engine.pulls, rig.engine.starts) == ([NAME, NAME], ["r1.1"])
+        assert rig.phases() == [Phase.READY]
+
+
+async def test_a_revision_of_an_older_hale_keeps_its_replicas() -> None:
+    """With `--engine process` its image is left aside: a name stands for itself."""
+    rig = Rig()
+    async with rig.hale():
+        await rig.deploy(image="left-aside:1")
+        await asyncio.sleep(5)
+    [revision] = await rig.store.revisions("web")
+    rig.store._revisions["web-1"] = replace(revision, prepared_at=None)
+    async with rig.hale():
+        await asyncio.sleep(60)
+        assert (rig.engine.starts, rig.balancer.ready("web")) == (["r1.1"], ["r1.1"])
+        [revision] = await rig.store.revisions("web")
+        assert (revision.image, revision.prepared_at) == (None, 1_000_005.0)
+
+
+async def test_followers_are_not_told_how_far_a_pull_is() -> None:
+    rig = Rig()
+    async with rig.hale():
+        rig.engine.pull_time = 600.0
+        await rig.deploy(image=NAME)
+        await asyncio.sleep(500)
+        assert [event.type for event in await rig.store.events()] == ["image.pulling"]
+        rig.controller.preparer.cancel("web")
+
+
+async def test_down_does_not_wait_for_an_image() -> None:
+    rig = Rig()
+    async with rig.hale():
+        rig.engine.pull_time = 3000.0
+        await rig.deploy("web", image=NAME)
+        await rig.deploy("api", image=NAME, hale={"pull": "always"})
+        await asyncio.sleep(5)
+        async with asyncio.timeout(5):
+            await rig.controller.down()
+        assert rig.controller.preparer.preparation("web") is None
+
+
+async def test_down_does_not_wait_for_the_image_of_a_start() -> None:
+    rig = Rig()
+    async with rig.hale():
+        rig.engine.registry[NAME] = PINNED
+        await rig.deploy(image=NAME)
+        await asyncio.sleep(5)
+        rig.engine.images.clear()
+        rig.engine.pull_time = 3000.0
+        rig.engine.exit("r1")
+        await asyncio.sleep(5)
+        assert rig.phases() == [Phase.PENDING]
+        async with asyncio.timeout(5):
+            await rig.controller.down()
+        assert await rig.running() == []
+
+
+async def test_a_deleted_deployment_leaves_no_preparation_and_no_volume_behind() -> None:
+    rig = Rig()
+    async with rig.hale():
+        data = [{"name": "data", "type": "s3", "url": "s3://models/1/"}]
+        await rig.deploy(integrations=data)
+        await asyncio.sleep(5)
+        rig.engine.pull_time = 3000.0
+        await rig.deploy(number=2, integrations=data, image=NAME)
+        await asyncio.sleep(5)
+        assert rig.controller.preparer.preparation("web") is not None
+        deployment = await rig.store.deployment("web")
+        assert deployment is not None
+        await rig.store.put_deployment(replace(deployment, deleted_at=1.0))
+        rig.controller.wake("web")
+        await asyncio.sleep(5)
+        assert rig.volumes.filled == set()
+        assert rig.controller.world.managed == {}
+        preparer, shelf = rig.controller.preparer, rig.controller._shelf
+        assert [len(kept) for kept in (preparer._jobs, shelf._kept, shelf._locks, shelf._removing)] == [0] * 4

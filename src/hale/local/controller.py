@@ -119,6 +119,7 @@ class Controller:
         """Retire every replica, and return when the last one is gone and that is written."""
         self._down = True
         for deployment_id in self.world.managed:
+            self.preparer.cancel(deployment_id)
             self.nudge(deployment_id)
         await self._turns.until(lambda: all(map(self._over, self.world.managed.values())))
         await self._executor.no_strays()
