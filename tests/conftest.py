@@ -6,12 +6,14 @@ And a network of our own for each process that runs tests, where that can be (ki
 import asyncio
 import selectors
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import uvloop
 from kit import images, parts
 from kit.namespaces import enter_own_network
 from kit.podman import Podman
+from kit.registry import Registry
 
 
 def pytest_configure() -> None:
@@ -74,3 +76,20 @@ def app_images(shared_podman: Podman) -> tuple[str, str]:
     """The application of examples/container, built twice: versions 1 and 2, by name."""
     parts.need_base()
     return parts.app_image(shared_podman, "1"), parts.app_image(shared_podman, "2")
+
+
+@pytest.fixture
+def registry(tmp_path: Path, podman: Podman) -> Iterator[Registry]:
+    """An empty registry with a password, which `podman` trusts."""
+    parts.need("docker-registry")
+    with Registry(tmp_path / "registry") as registry:
+        podman.trust(registry.host)
+        yield registry
+
+
+@pytest.fixture
+def tls_registry(tmp_path: Path) -> Iterator[Registry]:
+    """One that speaks TLS with a certificate that nobody trusts."""
+    parts.need("docker-registry")
+    with Registry(tmp_path / "tls-registry", tls=True) as registry:
+        yield registry

@@ -3,6 +3,7 @@
 import socket
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from kit import images
 from kit.namespaces import in_own_network
 from kit.podman import Podman
 from kit.processes import processes_of, running
+from kit.registry import Registry
 from kit.until import until
 
 pytestmark = pytest.mark.real_time
@@ -60,3 +62,27 @@ def answer(podman: Podman, container: str, path: str = "/") -> str:
             return None
 
     return until(get, what=f"{container} answers")
+
+
+def test_what_is_pushed_to_the_registry_is_pulled_with_its_password(
+    podman: Podman, registry: Registry
+) -> None:
+    image = images.web("3")
+    digest = registry.push(image, "team/web:3")
+    with pytest.raises(AssertionError, match="authentication required"):
+        podman.run("pull", registry.name("team/web:3"))
+    login = f"--creds={registry.username}:{registry.password}"
+    assert podman.run("pull", "--quiet", login, registry.name("team/web:3")) == image.id[7:]
+    podman.run("pull", "--quiet", login, registry.name(f"team/web@{digest}"))
+    registry.delete("team/web:3")
+    with pytest.raises(AssertionError, match="manifest unknown"):
+        podman.run("pull", login, registry.name("team/web:3"))
+    assert registry.requests("GET /v2/team/web/manifests/3 200")
+
+
+def test_a_name_may_stand_for_several_architectures(podman: Podman, registry: Registry) -> None:
+    other = replace(images.web("4"), architecture="s390x")
+    registry.push_all([other, images.web("5")], "web:all")
+    login = f"--creds={registry.username}:{registry.password}"
+    pulled = podman.run("pull", "--quiet", login, registry.name("web:all"))
+    assert pulled == images.web("5").id[7:]
