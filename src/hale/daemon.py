@@ -11,7 +11,7 @@ import socket
 import stat
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,8 @@ from hale.clock import Clock
 from hale.errors import ConflictError, HaleError, RefusedError
 from hale.local.balancers.haproxy import HaproxyBalancer
 from hale.local.checks import Checker
+from hale.local.engines.container import ContainerEngine
+from hale.local.engines.joined import JoinedEngine
 from hale.local.engines.process import ProcessEngine
 from hale.local.platform import LocalPlatform
 from hale.memory.volumes import MemoryVolumes
@@ -68,9 +70,10 @@ async def serve(settings: Settings, started: Callable[[Settings], None]) -> None
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_listening(settings.api))
         store = await stack.enter_async_context(SqliteStore.open(settings.database))
-        engine = await stack.enter_async_context(
-            ProcessEngine(settings.replicas, clock, ignore_images=settings.engine == "process")
-        )
+        engines = _engines(settings, clock)
+        for each in engines:
+            await stack.enter_async_context(each)
+        engine = JoinedEngine(*engines) if len(engines) > 1 else engines[0]
         balancer = await stack.enter_async_context(
             HaproxyBalancer(settings.gateway_dir, settings.gateway, clock)
         )
@@ -106,7 +109,7 @@ async def serve(settings: Settings, started: Callable[[Settings], None]) -> None
                 log.info("hale serves %s, its API is at http://%s/v1", bound.gateway, bound.api)
                 await _either(group, ending, going_down)
                 if going_down.is_set() and not ending.is_set():
-                    await _go_down(group, platform, engine, ending)
+                    await _go_down(group, platform, engines, ending)
             platform_task.cancel()
 
 
@@ -124,7 +127,10 @@ async def _either(group: asyncio.TaskGroup, *events: asyncio.Event) -> None:
 
 
 async def _go_down(
-    group: asyncio.TaskGroup, platform: LocalPlatform, engine: ProcessEngine, ending: asyncio.Event
+    group: asyncio.TaskGroup,
+    platform: LocalPlatform,
+    engines: Sequence[ProcessEngine | ContainerEngine],
+    ending: asyncio.Event,
 ) -> None:
     """End replicas and gateway; a signal breaks it off and leaves the rest running."""
     down = group.create_task(platform.down())
@@ -134,7 +140,17 @@ async def _go_down(
     if not down.done():
         down.cancel()
         return
-    await engine.shutdown()
+    for engine in engines:
+        await engine.shutdown()
+
+
+def _engines(settings: Settings, clock: Clock) -> Sequence[ProcessEngine | ContainerEngine]:
+    """Those that `--engine` asks for: processes first."""
+    containers = ContainerEngine(settings.containers, clock)
+    if settings.engine == "container":
+        return [containers]
+    processes = ProcessEngine(settings.replicas, clock, ignore_images=settings.engine == "process")
+    return [processes] if settings.engine == "process" else [processes, containers]
 
 
 @contextmanager

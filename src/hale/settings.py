@@ -58,6 +58,11 @@ class Settings:
         return self.data / "replicas"
 
     @property
+    def containers(self) -> Path:
+        """The container engine's folder: logs of replicas, and the id of this hale's containers."""
+        return self.data / "containers"
+
+    @property
     def gateway_dir(self) -> Path:
         """HAProxy's folder: configuration, sockets, pid file."""
         return self.data / "gateway"
