@@ -30,7 +30,7 @@ from hale.local.engines.container import ContainerEngine
 from hale.local.engines.joined import JoinedEngine
 from hale.local.engines.process import ProcessEngine
 from hale.local.platform import LocalPlatform
-from hale.memory.volumes import MemoryVolumes
+from hale.local.volumes.folder import FolderVolumes
 from hale.settings import Address, Settings
 from hale.store.sqlite import SqliteStore
 
@@ -80,13 +80,15 @@ async def serve(settings: Settings, started: Callable[[Settings], None]) -> None
         bound = replace(settings, api=_bound(listener), gateway=balancer.address)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         checker = await stack.enter_async_context(Checker(clock, engine))
+        volumes = await stack.enter_async_context(FolderVolumes(settings.volumes))
         platform = LocalPlatform(
             store,
             engine,
             balancer,
             checker.begin,
             clock,
-            volumes=MemoryVolumes(),
+            volumes=volumes,
+            machines=settings.machines,
             gateway=bound.gateway,
             domain=bound.domain,
         )

@@ -63,6 +63,11 @@ class Settings:
         return self.data / "containers"
 
     @property
+    def volumes(self) -> Path:
+        """Where integrations are filled into, by deployment."""
+        return self.data / "volumes"
+
+    @property
     def gateway_dir(self) -> Path:
         """HAProxy's folder: configuration, sockets, pid file."""
         return self.data / "gateway"
