@@ -8,6 +8,9 @@ from hale.core.image import Credentials, Progress, Registry
 from hale.errors import PreparationError
 from hale.ports import Engine, Store
 
+_HUB = "docker.io"
+_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+
 Tell = Callable[[Progress], None]
 
 _UNKNOWN = frozenset({"image.not_found", "image.tag_not_found", "image.denied"})
@@ -78,17 +81,35 @@ class Images:
         )
 
 
-def is_local(name: str) -> bool:
-    return name.startswith("localhost/")
-
-
-def has_no_host(name: str) -> bool:
+def host_of(name: str) -> str:
+    """The registry that an image's name means, "" where it says none."""
     first, slash, _ = name.partition("/")
-    return not (slash and ("." in first or ":" in first or first == "localhost"))
+    return first.lower() if slash and (first == "localhost" or any(mark in first for mark in ".:")) else ""
+
+
+def is_local(name: str) -> bool:
+    """Whether Podman built it here: there is no registry of that name."""
+    return host_of(name) == "localhost"
+
+
+def host_of_registry(registry: Registry) -> str:
+    """As in the names of its images; the address of a registry is written with or without a scheme."""
+    host = registry.url.rpartition("://")[2].partition("/")[0].lower()
+    return _HUB if host in _HUB_NAMES else host
 
 
 def credentials_for(registry: Registry, image: str) -> Credentials:
-    return Credentials(image.partition("/")[0], registry.username, registry.password)
+    """Those of the registry, if the image is from there: nobody else is shown them."""
+    host = host_of_registry(registry)
+    wanted = host_of(image) or _HUB
+    if wanted != host and not (host == _HUB and wanted in _HUB_NAMES):
+        raise PreparationError(
+            f"cannot pull {image}: it is not from {host}, the host of container registry {registry.name}",
+            event="image.denied",
+            fatal=True,
+            hint="name the image with the registry's host, or another registry",
+        )
+    return Credentials(wanted, registry.username, registry.password)
 
 
 def unheard(_: Progress) -> None:
@@ -99,7 +120,7 @@ def _will_do(template: Template, error: PreparationError) -> bool:
     """Whether what is here will do instead of what could not be pulled."""
     if template.pull is Pull.ALWAYS:
         return False
-    unknown = error.event in _UNKNOWN and has_no_host(template.image or "")
+    unknown = error.event in _UNKNOWN and not host_of(template.image or "")
     return unknown or error.event == "image.unreachable"
 
 
