@@ -38,6 +38,7 @@ from hale.local.checks import Checker, Target
 from hale.local.platform import LocalPlatform
 from hale.memory.balancer import MemoryBalancer
 from hale.memory.engine import MemoryEngine
+from hale.memory.volumes import MemoryVolumes
 from hale.ports import Instance, Launch
 from hale.settings import Address
 from hale.store.sqlite import SqliteStore
@@ -180,6 +181,7 @@ async def _measured(ports: Sequence[int], folder: Path) -> Measured:
             balancer,
             watcher.begin,
             clock,
+            volumes=MemoryVolumes(),
             gateway=Address("127.0.0.1", 80),
             domain="localhost",
         )

@@ -16,6 +16,7 @@ from hale.local.controller import Controller
 from hale.memory.balancer import MemoryBalancer
 from hale.memory.engine import MemoryEngine
 from hale.memory.store import MemoryStore
+from hale.memory.volumes import MemoryVolumes
 from hale.ports import Instance, Launch
 
 SPEC = {
@@ -47,7 +48,15 @@ async def starting() -> AsyncIterator[tuple[Controller, MemoryStore, SlowEngine,
         return asyncio.get_running_loop().call_soon(report, result).cancel
 
     controller = Controller(
-        store, engine, MemoryBalancer(), begin, clock, hosts=lambda d: (d.slug,), news=lambda: None
+        store,
+        engine,
+        MemoryBalancer(),
+        begin,
+        clock,
+        volumes=MemoryVolumes(),
+        machines={},
+        hosts=lambda d: (d.slug,),
+        news=lambda: None,
     )
     deployment = Deployment("d1", "p", "web", "web", clock.now())
     await store.apply(deployment, Revision("s1", "d1", 1, json.dumps(SPEC), clock.now()))

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from hale.clock import Clock
-from hale.core.deployment import Deployment, Machine, Revision, Template
+from hale.core.deployment import Deployment, Machine, Revision
 from hale.core.event import Event, Level
 from hale.core.lifecycle import settle
 from hale.core.probe import Health, ProbeKind
-from hale.core.reconcile import Marks, Observed, Plan, reconcile
+from hale.core.reconcile import Observed, Plan, reconcile
 from hale.core.replica import Phase, Replica
 from hale.local import story
 from hale.local.checks import Target
@@ -30,6 +30,7 @@ from hale.local.prober import Begin, Finding, Prober
 from hale.local.shelf import Shelf
 from hale.local.traffic import Traffic
 from hale.local.turns import Turns
+from hale.local.wanted import Wanted
 from hale.ports import Balancer, Engine, Instance, Route, Store, Volumes
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Controller:
         self._balancer = balancer
         self._volumes = volumes
         self._clock = clock
-        self._compiler = Compiler(volumes.folder, machines)
+        self._wanted = Wanted(store, Compiler(volumes.folder, machines))
         self._hosts = hosts
         self._news = news
         self._new_id = new_id
@@ -85,14 +86,13 @@ class Controller:
         self._launched: dict[str, int] = {}
         self._launches = 0
         self._stale: set[str] = set()
-        self._started_at = 0.0
         self._down = False
 
     # --- lifetime ---------------------------------------------------------------------------
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Adopt what is there, call `ready`, then turn until cancelled; replicas are left as they are."""
-        self._started_at = self._clock.now()
+        self._wanted.not_before = self._clock.now()
         try:
             async with asyncio.TaskGroup() as group:
                 images = Images(self._engine, self._store)
@@ -149,7 +149,7 @@ class Controller:
         managed = self.world.managed.get(deployment_id)
         if managed is None:
             return
-        await self._load_templates(managed)
+        await self._wanted.load_templates(managed)
         self._prepare(managed)
         await self._observe_engine()
         plan = self._decide(managed)
@@ -193,48 +193,15 @@ class Controller:
         if managed is None:
             await self._take_on(deployment, revisions[0])
         else:
-            self._renew(managed, deployment, revisions[0])
+            self._wanted.renew(managed, deployment, revisions[0])
         self._traffic.changed()
 
     async def _take_on(self, deployment: Deployment, newest: Revision) -> None:
         """From now on we look after it and all the replicas that the Store knows of it, or after none."""
-        states = await self._store.replicas(deployment.id, finished=True)
-        desired = self._compiler.desired(deployment, newest, not_before=self._started_at)
-        managed = Managed(deployment, newest, desired, _marks(newest))
-        managed.replicas = {replica.id: replica for replica, _ in states}
-        managed.serving = any(replica.phase is Phase.READY for replica, _ in states)
-        managed.templates = {desired.template.key: desired.template}
-        await self._load_templates(managed)
+        managed, states = await self._wanted.take_on(deployment, newest)
         self.world.take_on(managed)
         for replica, health in states:
             self._watch(managed, replica, health)
-
-    def _renew(self, managed: Managed, deployment: Deployment, newest: Revision) -> None:
-        """What is wanted is another, or known better; what the Store was not told yet is not forgotten."""
-        if managed.newest.number != newest.number:
-            managed.marks = _marks(newest)
-        elif newest.prepared_at is None:
-            newest = replace(newest, image=managed.newest.image, prepared_at=managed.newest.prepared_at)
-        desired = self._compiler.desired(deployment, newest, not_before=self._started_at)
-        managed.deployment, managed.newest, managed.desired = deployment, newest, desired
-        used = {replica.template for replica in managed.replicas.values()}
-        managed.templates = {key: kept for key, kept in managed.templates.items() if key in used}
-        managed.templates[desired.template.key] = desired.template
-
-    async def _load_templates(self, managed: Managed) -> None:
-        missing = {replica.template for replica in managed.replicas.values()} - managed.templates.keys()
-        if not missing:
-            return
-        revisions = await self._store.revisions(managed.deployment.id)
-        managed.templates.update(self._compiler.templates(revisions, sorted(missing)))
-        for replica in managed.replicas.values():
-            if replica.template not in managed.templates:
-                # Another hale wrote the key: what its revision says now is nearest to what it was.
-                log.warning(
-                    "deployment %s: no revision has template %s", replica.deployment_id, replica.template
-                )
-                nearest = self._compiler.template(revisions, replica) or Template(replica.template)
-                managed.templates[replica.template] = nearest
 
     async def _observe_engine(self) -> None:
         """What the engine holds; what came in while it answered is newer than its answer."""
@@ -399,7 +366,8 @@ class Controller:
             return
         now = self._clock.now()
         self.journal.prepared(deployment_id, number, image, now)
-        self._renew(managed, managed.deployment, replace(managed.newest, image=image, prepared_at=now))
+        newest = replace(managed.newest, image=image, prepared_at=now)
+        self._wanted.renew(managed, managed.deployment, newest)
         self.nudge(deployment_id)
 
     def troubled(self, deployment_id: str, why: str) -> None:
@@ -469,7 +437,3 @@ class Controller:
             self.world.route(managed, self._hosts(managed.deployment))
             for managed in self.world.managed.values()
         ]
-
-
-def _marks(revision: Revision) -> Marks:
-    return Marks(revision.applied_at, revision.healthy_at, revision.error)
