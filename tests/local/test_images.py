@@ -118,6 +118,13 @@ async def test_what_a_revision_carries_and_never_pulls_has_to_be_here() -> None:
     assert (caught.value.event, caught.value.fatal, engine.pulls) == ("image.not_found", True, [])
 
 
+async def test_no_registry_is_asked_for_what_was_built_here_and_is_gone() -> None:
+    engine, built = engine_with("found", here=False), "sha256:" + "ab" * 32
+    with pytest.raises(PreparationError) as caught:
+        await Images(engine, Store()).fetch(template(), built, unheard)
+    assert (caught.value.event, caught.value.fatal, engine.pulls) == ("image.not_found", True, [])
+
+
 async def test_a_registry_that_is_not_named_is_shown_no_password() -> None:
     engine = engine_with("found", here=False)
     await Images(engine, Store()).fetch(template(), None, unheard)

@@ -4,12 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from hale.core.deployment import Pull, Template
-from hale.core.image import Credentials, Progress, Registry
+from hale.core.image import Credentials, Progress, credentials_for, has_host, is_id, is_local, server
 from hale.errors import PreparationError
 from hale.ports import Engine, Store
-
-_HUB = "docker.io"
-_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 
 Tell = Callable[[Progress], None]
 
@@ -65,51 +62,27 @@ class Images:
 
     async def pull(self, template: Template, reference: str, tell: Tell) -> str:
         """Fetch just this, with the credentials of the template's registry."""
+        if is_id(reference):
+            raise _lost(template.image or "", reference)
         return await self._engine.pull(reference, await self._credentials(template), tell)
 
     async def _credentials(self, template: Template) -> Credentials | None:
         if template.registry is None:
             return None
-        for registry in await self._store.registries():
-            if registry.name == template.registry:
-                return credentials_for(registry, template.image or "")
-        raise PreparationError(
-            f"cannot pull {template.image}: there is no container registry {template.registry}",
-            event="image.denied",
-            fatal=True,
-            hint=f"add it with `hale registry add {template.registry}`, or apply a spec without it",
-        )
-
-
-def host_of(name: str) -> str:
-    """The registry that an image's name means, "" where it says none."""
-    first, slash, _ = name.partition("/")
-    return first.lower() if slash and (first == "localhost" or any(mark in first for mark in ".:")) else ""
-
-
-def is_local(name: str) -> bool:
-    """Whether Podman built it here: there is no registry of that name."""
-    return host_of(name) == "localhost"
-
-
-def host_of_registry(registry: Registry) -> str:
-    """As in the names of its images; the address of a registry is written with or without a scheme."""
-    host = registry.url.rpartition("://")[2].partition("/")[0].lower()
-    return _HUB if host in _HUB_NAMES else host
-
-
-def credentials_for(registry: Registry, image: str) -> Credentials:
-    """Those of the registry, if the image is from there: nobody else is shown them."""
-    host = host_of_registry(registry)
-    wanted = host_of(image) or _HUB
-    if wanted != host and not (host == _HUB and wanted in _HUB_NAMES):
-        raise PreparationError(
-            f"cannot pull {image}: it is not from {host}, the host of container registry {registry.name}",
-            event="image.denied",
-            fatal=True,
-            hint="name the image with the registry's host, or another registry",
-        )
-    return Credentials(wanted, registry.username, registry.password)
+        named = [each for each in await self._store.registries() if each.name == template.registry]
+        if not named:
+            raise _denied(
+                f"cannot pull {template.image}: there is no container registry {template.registry}",
+                f"add it with `hale registry add {template.registry}`, or apply a spec without it",
+            )
+        found = credentials_for(named[0], template.image or "")
+        if found is None:
+            raise _denied(
+                f"cannot pull {template.image}: container registry {template.registry} is another,"
+                f" {server(named[0]) or named[0].url}",
+                "write the registry's host in front of the image's name, or name another registry",
+            )
+        return found
 
 
 def unheard(_: Progress) -> None:
@@ -120,7 +93,7 @@ def _will_do(template: Template, error: PreparationError) -> bool:
     """Whether what is here will do instead of what could not be pulled."""
     if template.pull is Pull.ALWAYS:
         return False
-    unknown = error.event in _UNKNOWN and not host_of(template.image or "")
+    unknown = error.event in _UNKNOWN and not has_host(template.image or "")
     return unknown or error.event == "image.unreachable"
 
 
@@ -131,3 +104,16 @@ def _not_here(name: str) -> PreparationError:
         fatal=True,
         hint="load or build it here, or let hale pull it",
     )
+
+
+def _lost(name: str, reference: str) -> PreparationError:
+    return PreparationError(
+        f"cannot pull what {name} was: {reference} is not here any more, and no registry knows it",
+        event="image.not_found",
+        fatal=True,
+        hint="build it here again and apply the spec again",
+    )
+
+
+def _denied(message: str, hint: str) -> PreparationError:
+    return PreparationError(message, event="image.denied", fatal=True, hint=hint)
