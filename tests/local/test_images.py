@@ -147,8 +147,9 @@ async def test_the_named_registry_is_shown_its_credentials(carried: str | None) 
         pytest.param("ours", "reg.test.evil.test/web:2", id="a host that begins alike"),
     ],
 )
-async def test_credentials_go_nowhere_else(registry: str, image: str) -> None:
-    engine = engine_with("found", here=False, image=image)
+@pytest.mark.parametrize("here", [False, True])
+async def test_credentials_go_nowhere_else(registry: str, image: str, here: bool) -> None:
+    engine = engine_with("found", here, image)
     with pytest.raises(PreparationError) as caught:
         await Images(engine, Store()).fetch(template(image, registry=registry), None, unheard)
     error = caught.value

@@ -40,8 +40,9 @@ class Images:
                 return Fetched(here)
         if template.pull is Pull.NEVER:
             raise _not_here(name)
+        credentials = await self._credentials(template)
         try:
-            return Fetched(await self.pull(template, name, tell))
+            return Fetched(await self._engine.pull(name, credentials, tell))
         except PreparationError as error:
             here = await self._engine.find_image(name) if _will_do(template, error) else None
             if here is None:
