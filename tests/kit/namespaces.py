@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 
-HOST = "192.0.2.1"
+HOST = "203.0.113.1"
 """An address of this network, of which containers too can reach servers that listen there or on 0.0.0.0."""
 
 _CLONE_NEWNET = 0x40000000
