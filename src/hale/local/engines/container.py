@@ -31,6 +31,7 @@ from hale.local.engines.container_exec import ContainerExec
 from hale.local.engines.container_logs import ContainerLogs
 from hale.local.engines.container_memory import ran_out
 from hale.local.engines.container_network import ContainerNetwork
+from hale.local.engines.container_processes import living
 from hale.local.engines.container_troubles import explained, without_init
 from hale.local.engines.records import Records
 from hale.ports import ExecResult, Instance, Launch, LogLine
@@ -49,6 +50,7 @@ _COPY, _LONGEST_COPY = 4.0, 32.0
 _ENDS = ("die", "died", "remove", "destroy")
 _NO_END = aiohttp.ClientTimeout(total=None, sock_connect=5)
 _NOT_FOUND = 404
+_MISSES = 2
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class _Held:
     """The newest attempt of a replica.
 
     `stops` counts the calls that are ending it, each within its own grace; `copied`: its log is whole.
+    `seen` says that its processes can be seen here, `missed` how often in a row they could not.
     """
 
     container: str
@@ -63,6 +66,8 @@ class _Held:
     instance: Instance
     stops: int = 0
     copied: bool = False
+    seen: bool = False
+    missed: int = 0
     copy_at: float = 0.0
     copy_pause: float = _COPY
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -159,7 +164,7 @@ class ContainerEngine:
 
     async def instances(self) -> Sequence[Instance]:
         if not self._listed and self._has_records():
-            self._api.docker  # noqa: B018  (says why nothing is known)
+            raise self._unknown()
         return [held.instance for held in self._held.values()]
 
     # --- what the engine says ---------------------------------------------------------------
@@ -214,9 +219,28 @@ class ContainerEngine:
         while True:
             await asyncio.sleep(pause)
             await self._list()
+            await self._miss()
             for held in [held for held in self._held.values() if self._is_due(held)]:
                 await self._copy(held)
             pause = _LOOK
+
+    async def _miss(self) -> None:
+        """Look for those that have ended and whose engine has not noticed."""
+        alive = await asyncio.to_thread(living)
+        for held in list(self._held.values()):
+            if held.container in alive:
+                held.seen, held.missed = True, 0
+            elif held.instance.running and held.seen:
+                held.missed += 1
+                if held.missed >= _MISSES:
+                    await self._vanished(held)
+
+    async def _vanished(self, held: _Held) -> None:
+        await self._look(held)
+        if held.instance.running:
+            await self._copy(held)
+            await self._delete(held.container)
+            await self._look(held)
 
     async def _list(self) -> None:
         """Adopt what is ours, notice what has ended or gone, and clear away what is left of attempts."""
@@ -438,8 +462,16 @@ class ContainerEngine:
         """EngineUnavailableError if it may be one of ours and the engine was not heard of yet."""
         held = self._held.get(replica_id)
         if held is None and not self._listed and self._records.attempts(replica_id):
-            self._api.docker  # noqa: B018
+            raise self._unknown()
         return held
+
+    def _unknown(self) -> EngineUnavailableError:
+        trouble = self._api.trouble
+        if trouble is None:
+            return EngineUnavailableError(
+                "cannot say which replicas run: the container engine is being asked"
+            )
+        return EngineUnavailableError(trouble.message, hint=trouble.hint)
 
     async def _signal(self, held: _Held, name: str) -> None:
         """However often the engine goes away meanwhile; to have ended already is well."""
@@ -453,8 +485,10 @@ class ContainerEngine:
                 if self._now() >= deadline:
                     raise
                 await asyncio.sleep(_LONGEST_POLL / 4)
-            except EngineError:
+            except EngineError as error:
                 await self._look(held)
+                if _has_ended(error.message) and held.container not in await asyncio.to_thread(living):
+                    await self._vanished(held)
                 if not held.ended.is_set():
                     raise
 
@@ -530,6 +564,7 @@ class ContainerEngine:
         task = self._tasks.create_task(_told(work))
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+        task.add_done_callback(lambda _: work.close())  # if it was cancelled before it began
         return task
 
 
@@ -557,6 +592,11 @@ def _own_id(path: Path) -> str:
             return known
     path.write_text(made := secrets.token_hex(8))
     return made
+
+
+def _has_ended(said: str) -> bool:
+    """What engines say to a signal for one that does not run."""
+    return "state improper" in said or "not running" in said
 
 
 def _subject(template: Template) -> str:

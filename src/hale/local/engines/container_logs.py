@@ -8,7 +8,7 @@ that was copied just before hale was killed, and not yet noted, is known from th
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -41,19 +41,27 @@ _NO_END = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the engine wrote down at once: a line, or a part of one. `at` is seconds since the epoch."""
+    """What the engine wrote down at once: a line of one of the two streams, or a part of one.
+
+    `at` is seconds since the epoch.
+    """
 
     at: int
     text: bytes
+    stream: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Copied so far: of the entries from the second `at` on the first `count`; the copy had `size` bytes."""
+    """Copied so far: of the entries from the second `at` on the first `count`; the copy had `size` bytes.
+
+    `open` is the stream whose last line has not ended yet, if there is one.
+    """
 
     at: int = 0
     count: int = 0
     size: int = 0
+    open: int = 0
 
 
 class Splitter:
@@ -69,15 +77,31 @@ class Splitter:
             end = begin + _HEADER + int.from_bytes(content[begin + 4 : begin + _HEADER])
             if end > len(content):
                 break
-            entries.append(entry(content[begin + _HEADER : end]))
+            entries.append(entry(content[begin + _HEADER : end], content[begin]))
             begin = end
         self._rest = content[begin:]
         return entries
 
 
-def entry(frame: bytes) -> Entry:
+def entry(frame: bytes, stream: int) -> Entry:
     stamp = _STAMP.match(frame)
-    return Entry(_seconds(stamp[1], stamp[2]), frame[stamp.end() :]) if stamp else Entry(0, frame)
+    if stamp is None:
+        return Entry(0, frame, stream)
+    return Entry(_seconds(stamp[1], stamp[2]), frame[stamp.end() :], stream)
+
+
+def joined(entries: Iterable[Entry], going: int) -> tuple[bytes, int]:
+    """The text of entries behind an unfinished line of the stream `going` (0: none), and the next such.
+
+    A line of one stream ends where the other one writes.
+    """
+    texts = []
+    for each in entries:
+        if going not in (0, each.stream):
+            texts.append(b"\n")
+        texts.append(each.text)
+        going = 0 if each.text.endswith(b"\n") else each.stream
+    return b"".join(texts), going
 
 
 @lru_cache(64)
@@ -112,17 +136,18 @@ class _Copy:
         self._known = max(0, self._known - len(entries))
         if not fresh or self._files is None:
             return
-        at, count = self.mark.at, self.mark.count
+        at, count, going = self.mark.at, self.mark.count, self.mark.open
         for second, of_second in groupby(fresh, key=lambda each: each.at):
-            texts = [each.text for each in of_second]
+            these = list(of_second)
             if second > at:
                 at, count = second, 0
             if second == at:
-                count += len(texts)
-            self._append(self._files, b"".join(texts), at)
-        self.mark = Mark(at, count, self._files.end())
+                count += len(these)
+            text, going = joined(these, going)
+            self._append(self._files, text, at)
+        self.mark = Mark(at, count, self._files.end(), going)
         part = self._folder / f"{_MARK}.part"
-        part.write_text(json.dumps([self.mark.at, self.mark.count, self.mark.size]))
+        part.write_text(json.dumps([at, count, self.mark.size, going]))
         part.rename(self._folder / _MARK)
 
     def _append(self, files: LogFiles, text: bytes, at: int) -> None:
@@ -134,8 +159,8 @@ class _Copy:
 
     def _read_mark(self) -> Mark:
         try:
-            at, count, size = json.loads((self._folder / _MARK).read_bytes())
-            return Mark(int(at), int(count), int(size))
+            at, count, size, going = json.loads((self._folder / _MARK).read_bytes())
+            return Mark(int(at), int(count), int(size), int(going))
         except (FileNotFoundError, ValueError, TypeError):
             return Mark()
 

@@ -7,6 +7,7 @@ forgotten. So the bridge is given, for good, the address that it has.
 
 import asyncio
 import fcntl
+import json
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -71,8 +72,11 @@ class ContainerNetwork:
             found = await self._found()
             if found is None or (found.get("Labels") or {}).get(SERVER) != self._server:
                 return
-            with suppress(EngineError), engine_errors(f"remove the network {NETWORK}"):
-                await (await self._api.docker.networks.get(NETWORK)).delete()
+            with engine_errors(f"remove the network {NETWORK}"):
+                # Podman would take it away from those who are on it.
+                on_it = json.dumps({"network": [NETWORK]})
+                if not await self._api.docker.containers.list(all=1, filters=on_it):
+                    await (await self._api.docker.networks.get(NETWORK)).delete()
 
     async def _found(self) -> Mapping[str, Any] | None:
         try:
