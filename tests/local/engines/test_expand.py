@@ -3,7 +3,8 @@
 import pytest
 
 from hale.core.deployment import Template
-from hale.local.engines.environment import setting
+from hale.core.volume import Mount, Source
+from hale.local.engines.environment import setting, unenforced
 from hale.local.engines.expand import expand
 
 
@@ -57,3 +58,29 @@ def test_hales_variables_win_with_a_note() -> None:
     around = setting(template, {8000: 4000}, {}, mark="m")
     assert (around.env["PORT"], around.env["HOST"], around.env["PORT_1"]) == ("4000", "127.0.0.1", "free")
     assert [note.split(" is ")[0] for note in around.notes] == ["env: PORT", "env: HOST"]
+
+
+def test_integrations_are_found_by_variables_that_win_with_a_note() -> None:
+    mounts = (
+        Mount("opus-mt.en", "/data/v/opus", "/opt/integrations/opus-mt.en"),
+        Mount("work", "/data/v/work", "/opt/integrations/work", writable=True),
+    )
+    env = (("MODEL", "$HALE_INTEGRATION_OPUS_MT_EN/model"), ("HALE_INTEGRATION_WORK", "/elsewhere"))
+    template = Template("k", ("run", "${HALE_INTEGRATION_WORK}"), env=env, mounts=mounts)
+    around = setting(template, {}, {}, mark="m")
+    assert around.argv == ("run", "/data/v/work")
+    assert {name: around.env[name] for name in ("MODEL", "HALE_INTEGRATION_OPUS_MT_EN")} == {
+        "MODEL": "/data/v/opus/model",
+        "HALE_INTEGRATION_OPUS_MT_EN": "/data/v/opus",
+    }
+    assert around.env["HALE_INTEGRATION_WORK"] == "/data/v/work"
+    assert [note.split(" is ")[0] for note in around.notes] == ["env: HALE_INTEGRATION_WORK"]
+
+
+def test_to_root_nothing_is_read_only_and_a_note_says_so() -> None:
+    sources = (Source("falcon", "s3", "k", "/x"), Source("scratch", "volume", "scratch", "/y"))
+    template = Template("k", ("run",), sources=sources)
+    (note,) = unenforced(template, root=True)
+    assert "falcon" in note
+    assert "scratch" not in note
+    assert unenforced(template, root=False) == unenforced(Template("k"), root=True) == ()

@@ -17,8 +17,8 @@ from hale.local.volumes.folder import FolderVolumes
 KEY, SECRET = "some-key", "some-secret-value"
 
 
-def source(type: str = "volume", name: str = "falcon", **fields: object) -> Source:
-    made = Source(name, type, key=f"{type} {name}", target=f"/opt/integrations/{name}")
+def source(kind: str = "volume", name: str = "falcon", **fields: object) -> Source:
+    made = Source(name, kind, key=f"{kind} {name}", target=f"/opt/integrations/{name}")
     return replace(made, **fields)  # type: ignore[arg-type]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hale.core.deployment import Template
+from hale.core.volume import variable
 from hale.errors import EngineError
 from hale.local.engines.expand import expand
 
@@ -30,7 +31,7 @@ class Setting:
 
 def setting(template: Template, ports: Mapping[int, int], own: Mapping[str, str], *, mark: str) -> Setting:
     """`ports` maps declared to assigned ports, the first one first; `own` is hale's environment."""
-    given = _given(ports, mark)
+    given = _given(ports, mark) | {variable(mount.name): mount.folder for mount in template.mounts}
     known = {name: own[name] for name in INHERITED if name in own}
     notes = []
     for name, value in template.env:
@@ -43,6 +44,15 @@ def setting(template: Template, ports: Mapping[int, int], own: Mapping[str, str]
     if sum(map(len, env.values())) > _ALL:
         raise EngineError(f"cannot start {template.command[0]}: its variables are more than {_ALL >> 20} MiB")
     return Setting(tuple(expand(word, env) for word in template.command), env, tuple(notes))
+
+
+def unenforced(template: Template, *, root: bool) -> tuple[str, ...]:
+    """What of the template a process is only asked to heed: permission bits are nothing to root."""
+    names = [source.name for source in template.sources if not source.writable]
+    if not root or not names:
+        return ()
+    written = f"integrations: nothing keeps replicas from writing to {', '.join(names)}"
+    return (f"{written}: they run as root, as hale does",)
 
 
 def _given(ports: Mapping[int, int], mark: str) -> dict[str, str]:

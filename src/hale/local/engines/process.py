@@ -26,7 +26,7 @@ from hale.core.probe import HttpAction
 from hale.errors import EngineError, HaleError, PreparationError
 from hale.local.engines import strays
 from hale.local.engines.commands import run_command
-from hale.local.engines.environment import HOST, MARK, setting
+from hale.local.engines.environment import HOST, MARK, setting, unenforced
 from hale.local.engines.free_ports import free_ports
 from hale.local.engines.keeper_link import KeeperLink
 from hale.local.engines.log_files import LogFiles
@@ -145,9 +145,9 @@ class ProcessEngine:
         return "; ".join(_undeclared(template))
 
     def notes(self, template: Template) -> Sequence[str]:
-        if not template.machine.name:
-            return ()
-        return ("resources.machineType has no effect here: replicas are processes, without limits",)
+        machine = "resources.machineType has no effect here: replicas are processes, without limits"
+        notes = (machine,) if template.machine.name else ()
+        return (*notes, *unenforced(template, root=os.geteuid() == 0))
 
     async def pull(
         self, image: str, credentials: Credentials | None, tell: Callable[[Progress], None]

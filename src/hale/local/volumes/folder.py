@@ -83,6 +83,7 @@ class FolderVolumes:
         try:
             await asyncio.to_thread(_make_private, place.parent, beside, scratch, volume)
             if source.type in _FILLS:
+                tell(Progress())
                 await _FILLS[source.type](source, volume, scratch, tell)
             await asyncio.to_thread(_settle, volume, writable=source.writable)
             volume.rename(place)

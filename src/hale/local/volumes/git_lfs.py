@@ -25,6 +25,7 @@ _LINES = 50
 """How many of the last ones that git has written are remembered."""
 
 _RECEIVED = re.compile(r"Receiving objects: +\d+% \((\d+)/(\d+)\)(?:, ([\d.]+) (bytes|KiB|MiB|GiB))?")
+_SAYING = re.compile(r"(fatal|error): (unable to access '[^']*': )?")
 _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 _NO_REF = Failure(
@@ -42,7 +43,7 @@ _TROUBLES = (
         _NO_REF.hint,
     ),
     trouble(
-        r"object does not exist on the server|object not found|\[404\]",
+        r"object does not exist|missing object|object not found|\[404\]",
         Event.NOT_FOUND,
         "an object of git-lfs is not on the server",
         "push it: git lfs push --all origin",
@@ -64,7 +65,7 @@ _TROUBLES = (
         r"|authorization error|permission denied|returned error: 40[13]|access denied",
         Event.DENIED,
         "access denied, or there is no such repository",
-        "put a user and a password or token into the integration's url: https://USER:TOKEN@host/…",
+        "put a user and a password (or token) into the integration's url: https://NAME:PASSWORD@host/…",
     ),
     trouble(
         r"does not appear to be a git repository|repository .*not found|returned error: 404",
@@ -209,5 +210,5 @@ def _why(lines: Sequence[str]) -> str:
     for mark in ("fatal: ", "error: ", "batch "):
         for line in lines:
             if line.startswith(mark):
-                return line.removeprefix("fatal: ").removeprefix("error: ")
+                return _SAYING.sub("", line)
     return lines[-1] if lines else ""

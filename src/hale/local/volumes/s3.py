@@ -24,7 +24,7 @@ _OPTIONS = (
     "--buffer-size=4Mi",
     "--contimeout=15s",
     "--timeout=60s",
-    "--low-level-retries=3",
+    "--low-level-retries=2",
     "--retries=1",  # whoever asked tries again, and what is here by then is not fetched again
 )
 _REMOTE = "source"
