@@ -621,3 +621,29 @@ async def test_a_deleted_deployment_leaves_no_preparation_and_no_volume_behind()
         assert rig.controller.world.managed == {}
         preparer, shelf = rig.controller.preparer, rig.controller._shelf
         assert [len(kept) for kept in (preparer._jobs, shelf._kept, shelf._locks, shelf._removing)] == [0] * 4
+
+
+async def test_what_was_prepared_and_could_not_be_written_is_not_prepared_again() -> None:
+    rig = Rig()
+    async with rig.hale():
+        rig.engine.registry[NAME] = PINNED
+        rig.store.failure = "cannot write: disk full"
+        await rig.deploy(image=NAME)
+        await asyncio.sleep(5)
+        rig.controller.wake("web")  # the Store says that it is not prepared
+        await asyncio.sleep(5)
+        assert (rig.engine.pulls, rig.engine.starts, rig.phases()) == ([NAME], ["r1.1"], [Phase.READY])
+
+
+async def test_what_comes_of_a_revision_that_is_not_the_newest_any_more_concerns_nobody() -> None:
+    rig = Rig()
+    async with rig.hale():
+        rig.engine.pull_time = 600.0
+        await rig.deploy(number=2, image=NAME)
+        await asyncio.sleep(5)
+        rig.controller.prepared("web", 1, PINNED)
+        rig.controller.prepared("gone", 1, PINNED)
+        await asyncio.sleep(5)
+        assert (rig.engine.starts, rig.phases()) == ([], [])
+        assert rig.controller.preparer.preparation("web") is not None
+        rig.controller.preparer.cancel("web")
