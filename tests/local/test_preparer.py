@@ -13,7 +13,7 @@ from hale.core.event import Event, Level
 from hale.core.image import Credentials, Preparation, Progress
 from hale.core.reconcile import Obstacle
 from hale.core.volume import Source
-from hale.errors import EngineUnavailableError, PreparationError, StoreError
+from hale.errors import EngineError, EngineUnavailableError, HaleError, PreparationError, StoreError
 from hale.local.images import Images
 from hale.local.preparer import Preparer
 from hale.local.shelf import Shelf
@@ -240,9 +240,21 @@ async def test_what_is_not_the_images_failure_is_told_once_and_tried_again_soon(
         await asyncio.sleep(600)
         assert (given.troubles, given.events, given.now.failures) == (["cannot reach it"], [], 0)
         assert given.now.error == "cannot reach it"
+        assert given.preparer.obstacle("d1") == Obstacle("cannot reach it")
         given.engine.mistake = None
         await asyncio.sleep(2)
         assert given.done == [(1, DIGEST)]
+
+
+async def test_what_the_engine_or_a_volume_refuses_in_its_own_words_is_a_failure_in_these_words() -> None:
+    async with at_work() as given:
+        given.engine.mistake = EngineError("cannot look for the image: it says no", hint="look at its log")
+        given.volumes.failures["data"] = HaleError("cannot keep it: read-only")
+        await given.prepare(replace(WEB, sources=(DATA,)))
+        assert given.told() == ["image.failed: cannot look for the image: it says no (hint: look at its log)"]
+        given.engine.mistake = None
+        await asyncio.sleep(20)
+        assert given.told()[-1] == "volume.failed: cannot keep it: read-only"
 
 
 @pytest.mark.parametrize(

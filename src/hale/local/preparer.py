@@ -122,17 +122,18 @@ class Preparer:
             return _RETRY
         except PreparationError as error:
             return self._failed(job, error)
+        except HaleError as error:
+            return self._failed(job, _failure(job, error.message, error.hint))
         except Exception:
             doing = job.preparation.doing
             log.exception("deployment %s: cannot go on %s", job.revision.deployment_id, doing)
-            kind = "volume.failed" if job.fetched or job.template.image is None else "image.failed"
-            why = f"cannot go on {doing}: see the log of hale"
-            return self._failed(job, PreparationError(why, event=kind, fatal=False))
+            return self._failed(job, _failure(job, f"cannot go on {doing}: see the log of hale"))
         return None
 
     def _troubled(self, job: _Job, error: HaleError) -> None:
         """Told once; not a failure of the image or the volume."""
         job.preparation = replace(job.preparation, error=error.one_line, retry_at=self._clock.now() + _RETRY)
+        job.obstacle = Obstacle(error.one_line)
         if error.message != job.trouble:
             job.trouble = error.message
             self._outcomes.troubled(job.revision.deployment_id, error.message)
@@ -185,6 +186,12 @@ class Preparer:
     def _tell(self, job: _Job, said: story.Said) -> None:
         revision = job.revision
         self._outcomes.tell(said.event(self._clock.now(), revision.deployment_id, revision.number))
+
+
+def _failure(job: _Job, why: str, hint: str = "") -> PreparationError:
+    """Of what was under way: the image comes first."""
+    kind = "volume.failed" if job.fetched or job.template.image is None else "image.failed"
+    return PreparationError(why, event=kind, fatal=False, hint=hint)
 
 
 class _Hearing:
