@@ -218,6 +218,29 @@ def validate(spec: Spec, *, name: SpecName = None) -> None:
     specs.validate(spec, name)
 
 
+@app.command()
+def render(
+    spec: Spec,
+    *,
+    settings: Annotated[
+        Path | None,
+        typer.Option("--settings", metavar="FILE", help="What the cluster is like; YAML or JSON."),
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Where it goes (default).")
+    ] = None,
+    domain: Domain = None,
+    form: Annotated[
+        Literal["yaml", "json"], typer.Option("--output", "-o", metavar="FORMAT", help="yaml or json (yaml).")
+    ] = "yaml",
+    name: SpecName = None,
+) -> None:
+    """Print a spec as manifests for Kubernetes. What is different on a cluster is told on stderr."""
+    from hale.cli import render  # noqa: PLC0415
+
+    render.show(spec, name, settings=settings, namespace=namespace, domain=domain, json=form == "json")
+
+
 def _version(given: bool) -> None:  # noqa: FBT001 # Typer calls it
     if given:
         output.print_line(f"hale {__version__}")

@@ -74,12 +74,12 @@ def print_json_line(document: "JSON") -> None:
 
 
 def _json(document: "JSON", *, indent: int | None = None) -> str:
-    text = json.dumps(document, indent=indent, ensure_ascii=not _speaks_utf8())
+    text = json.dumps(document, indent=indent, ensure_ascii=not speaks_utf8())
     # JSON leaves these as they are; outside of strings there are none of them.
     return _POWERFUL.sub(lambda char: f"\\u{ord(char[0]):04x}", text)
 
 
-def _speaks_utf8() -> bool:
+def speaks_utf8() -> bool:
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 

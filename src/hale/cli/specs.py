@@ -16,7 +16,7 @@ STDIN = "-"
 
 def read(given: str | None, name: str | None) -> JSON:
     """The config to send. Without a `hale.workdir` it gets the spec's folder."""
-    spec, folder = _load(given, name)
+    spec, folder = load(given, name)
     if refused := unsupported.refusals(spec):
         raise SpecError(refused, doing="apply")
     if spec.hale is None or spec.hale.workdir is None:
@@ -26,14 +26,15 @@ def read(given: str | None, name: str | None) -> JSON:
 
 def validate(given: str, name: str | None) -> None:
     """Say that the spec is valid, or why not; what can't be done with it here is a note."""
-    spec, _ = _load(given, name)
+    spec, _ = load(given, name)
     for note in [*map(str, unsupported.refusals(spec)), *unsupported.notes(spec)]:
         output.say(f"note: {note}")
     count = words.counted(compiled.replicas(spec), "replica")
     output.print_line(f"valid: {words.line(spec.name)}, {count}")
 
 
-def _load(given: str | None, name: str | None) -> tuple[Spec, Path]:
+def load(given: str | None, name: str | None) -> tuple[Spec, Path]:
+    """The spec, and the folder that it speaks for."""
     if given == STDIN:
         text = sys.stdin.buffer.read()
         return load_text(text, format=_format(text), filename="stdin", name=name), Path.cwd()

@@ -1,0 +1,1 @@
+"""The platform on a cluster. So far its pure half: a spec becomes manifests."""
