@@ -16,23 +16,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import aiodocker
 import aiohttp
 
 from hale.clock import Clock
 from hale.core.deployment import Template
 from hale.core.image import Credentials, Progress
-from hale.errors import EngineError, EngineUnavailableError, HaleError, ImageGoneError
+from hale.errors import EngineError, EngineUnavailableError, HaleError
 from hale.local.engines import container_config as config
 from hale.local.engines.container_api import Api, engine_errors
-from hale.local.engines.container_command import Commands
-from hale.local.engines.container_config import ATTEMPT, REPLICA, SERVER
+from hale.local.engines.container_calls import Containers, Found
+from hale.local.engines.container_config import SERVER
 from hale.local.engines.container_exec import ContainerExec
+from hale.local.engines.container_launch import Launcher
 from hale.local.engines.container_logs import ContainerLogs
 from hale.local.engines.container_memory import ran_out
 from hale.local.engines.container_network import ContainerNetwork
 from hale.local.engines.container_processes import living
-from hale.local.engines.container_troubles import explained, without_init
+from hale.local.engines.images import Images
 from hale.local.engines.records import Records
 from hale.ports import ExecResult, Instance, Launch, LogLine
 
@@ -48,9 +48,10 @@ _BACK_WITHIN = 30.0
 _COPY, _LONGEST_COPY = 4.0, 32.0
 """Seconds between two looks at a log: longer for those who say nothing."""
 _ENDS = ("die", "died", "remove", "destroy")
+"""Of Docker and of Podman."""
 _NO_END = aiohttp.ClientTimeout(total=None, sock_connect=5)
-_NOT_FOUND = 404
 _MISSES = 2
+_OK = 200
 
 
 @dataclass(slots=True)
@@ -87,7 +88,6 @@ class ContainerEngine:
         self._listeners: list[Callable[[str], None]] = []
         self._starting: dict[str, asyncio.Lock] = {}
         self._listed = False
-        self._init = True
         self._tasks = asyncio.TaskGroup()
         self._work: set[asyncio.Task[None]] = set()
 
@@ -101,9 +101,10 @@ class ContainerEngine:
         except OSError as error:
             raise EngineError(f"cannot keep containers in {folder}: {error.strerror}") from error
         self._api = Api(self._sockets or self._last_engine())
-        self._images: Any = None
-        self._commands = Commands(self._api)
+        self._images = Images(self._api)
+        self._containers = Containers(self._api, self._server)
         self._network = ContainerNetwork(self._api, self._server)
+        self._launcher = Launcher(self._api, self._server, self._containers, self._network)
         self._logs = ContainerLogs(self._api, self._records, self._clock)
         self._exec = ContainerExec(self._api, self._do)
         await self._tasks.__aenter__()
@@ -153,11 +154,10 @@ class ContainerEngine:
     async def pull(
         self, image: str, credentials: Credentials | None, tell: Callable[[Progress], None]
     ) -> str:
-        return str(await self._images.pull(image, credentials, tell))
+        return await self._images.pull(image, credentials, tell)
 
     async def find_image(self, image: str) -> str | None:
-        found: str | None = await self._images.find_image(image)
-        return found
+        return await self._images.find_image(image)
 
     async def log_in(self, credentials: Credentials) -> None:
         await self._images.log_in(credentials)
@@ -173,7 +173,8 @@ class ContainerEngine:
         await self._api.connect()
         place = self._api.socket
         if place is not None and self._sockets is None:
-            (self._records.folder / _ENGINE).write_text(str(place))
+            with suppress(OSError):
+                (self._records.folder / _ENGINE).write_text(str(place))
         await self._list()
 
     async def _watch(self) -> None:
@@ -188,24 +189,29 @@ class ContainerEngine:
                     group.create_task(self._hear())
                     group.create_task(self._look_around())
             except* HaleError as errors:
-                why = str(_first(errors))
-                if self._api.trouble is None:
-                    self._api.lost(why)
-                if why != told:
-                    log.warning("%s", why)
-                told = why
+                told = self._away(str(_first(errors)), told)
+            except* Exception:  # what it says may be beyond us; it is asked again
+                log.exception("cannot follow the container engine")
             await asyncio.sleep(_RETRY)
+
+    def _away(self, why: str, told: str) -> str:
+        if self._api.trouble is None:
+            self._api.lost(why)
+        if why != told:
+            log.warning("%s", why)
+        return why
 
     async def _hear(self) -> None:
         """Events say only whom to look at; EngineUnavailableError when they end."""
-        filters = json.dumps({"type": ["container"], "label": [f"{SERVER}={self._server}"]})
+        wanted = {"type": ["container"], "label": [f"{SERVER}={self._server}"], "event": _ENDS}
         with engine_errors("hear the engine's events"):
-            url = self._api.url("events", filters=filters)
+            url = self._api.url("events", filters=json.dumps(wanted))
             async with self._api.docker.session.get(url, timeout=_NO_END) as response:
+                if response.status != _OK:
+                    log.info("the container engine has no events (%s); it is asked instead", response.status)
+                    await asyncio.Event().wait()
                 async for line in response.content:
-                    event = json.loads(line)
-                    if event.get("Action", event.get("status")) in _ENDS:
-                        self._ended_container(str(event["Actor"]["ID"]))
+                    self._ended_container(str(json.loads(line)["Actor"]["ID"]))
         raise EngineUnavailableError("cannot hear the engine's events: it went away")
 
     def _ended_container(self, container: str) -> None:
@@ -239,13 +245,13 @@ class ContainerEngine:
         await self._look(held)
         if held.instance.running:
             await self._copy(held)
-            await self._delete(held.container)
+            await self._containers.delete(held.container)
             await self._look(held)
 
     async def _list(self) -> None:
         """Adopt what is ours, notice what has ended or gone, and clear away what is left of attempts."""
         before = dict(self._held)
-        found = await self._ours()
+        found = await self._containers.ours()
         newest: dict[str, int] = {}
         for each in found:
             newest[each.replica_id] = max(each.attempt, newest.get(each.replica_id, 0))
@@ -262,38 +268,20 @@ class ContainerEngine:
                 await self._look(held)
         self._listed = True
 
-    async def _ours(self, replica_id: str | None = None) -> Sequence["_Found"]:
-        labels = [f"{SERVER}={self._server}"]
-        if replica_id is not None:
-            labels.append(f"{REPLICA}={replica_id}")
-        with engine_errors("list containers"):
-            found = await self._api.docker.containers.list(all=1, filters=json.dumps({"label": labels}))
-            return [_Found.read(each.id, each["State"], each["Labels"]) for each in found]
-
     def _busy(self, replica_id: str) -> bool:
         """Whether it is being started: then its containers are not ours to judge."""
         lock = self._starting.get(replica_id)
         return lock is not None and lock.locked()
 
-    async def _meet(self, found: "_Found") -> None:
+    async def _meet(self, found: Found) -> None:
         held = self._held.get(found.replica_id)
         if held is None or held.container != found.container:
-            inspected = await self._inspect(found.container)
+            inspected = await self._containers.inspect(found.container)
             instance = await self._read(inspected) if inspected is not None else None
             if inspected is not None and instance is not None and not self._busy(found.replica_id):
                 self._hold(inspected, instance)
         elif held.instance.running and not found.running:
             await self._look(held)
-
-    async def _inspect(self, container: str) -> Mapping[str, Any] | None:
-        """None if there is no such container."""
-        with engine_errors(f"look at container {container[:12]}"):
-            try:
-                return await self._api.docker.containers.container(container).show()
-            except aiodocker.DockerError as error:
-                if error.status == _NOT_FOUND:
-                    return None
-                raise
 
     async def _read(self, inspected: Mapping[str, Any], before: Instance | None = None) -> Instance:
         instance = config.instance(inspected, self._api.host, before)
@@ -313,7 +301,7 @@ class ContainerEngine:
 
     async def _look(self, held: _Held) -> None:
         """Ask the engine about one container, and tell if it has ended."""
-        inspected = await self._inspect(held.container)
+        inspected = await self._containers.inspect(held.container)
         if inspected is None:
             instance = replace(held.instance, exited_at=self._clock.now())
         else:
@@ -353,89 +341,27 @@ class ContainerEngine:
                 raise EngineError(f"cannot start replica {launch.replica_id}: {unable}")
             if held is not None:
                 await self._over(held)
-            for found in await self._ours(launch.replica_id):
+            for found in await self._containers.ours(launch.replica_id):
                 if found.attempt == launch.attempt and found.begun:
-                    inspected = await self._inspect(found.container)
+                    inspected = await self._containers.inspect(found.container)
                     if inspected is not None:
                         return self._hold(inspected, await self._read(inspected)).instance
                 await self._discard(found)
             await self._logs.prepare(launch.replica_id, launch.attempt)
-            return await self._start(launch)
+            inspected = await self._launcher.launch(launch)
+            held = self._hold(inspected, await self._read(inspected))
+            self._do(self._look(held))  # its end may have been told before it was held
+            return held.instance
 
-    async def _start(self, launch: Launch) -> Instance:
-        image = await self._image(launch)
-        await self._network.ensure()
-        doing = f"start {_subject(launch.template)}"
-        container = await self._create(launch, image, doing)
-        try:
-            with engine_errors(doing):
-                await self._check(container.id, launch.template, image)
-                await container.start()
-        except EngineUnavailableError:
-            raise  # asked again, it is found
-        except EngineError as error:
-            await self._delete(container.id)
-            raise _explained(doing, error) from error
-        inspected = await self._inspect(container.id)
-        if inspected is None:
-            raise EngineError(f"cannot {doing}: somebody removed its container")
-        held = self._hold(inspected, await self._read(inspected))
-        with suppress(EngineError):
-            await self._network.pin()
-        return held.instance
-
-    async def _image(self, launch: Launch) -> config.Image:
-        name = launch.template.pinned or launch.template.image or ""
-        with engine_errors(f"look at the image {name}"):
-            try:
-                return config.Image.read(await self._api.docker.images.inspect(name))
-            except aiodocker.DockerError as error:
-                if error.status == _NOT_FOUND:
-                    raise ImageGoneError(f"cannot start {name}: the image is no longer here") from error
-                raise
-
-    async def _create(
-        self, launch: Launch, image: config.Image, doing: str
-    ) -> aiodocker.containers.DockerContainer:
-        body = config.body(launch, image, self._api.host, self._server, init=self._init)
-        try:
-            with engine_errors(doing):
-                return await self._api.docker.containers.create(body, name=config.name(launch))
-        except EngineUnavailableError:
-            raise
-        except EngineError as error:
-            if self._init and without_init(error.message):
-                self._init = False
-                return await self._create(launch, image, doing)
-            if "no such image" in error.message.lower():
-                raise ImageGoneError(error.message) from error
-            raise _explained(doing, error) from error
-
-    async def _check(self, container: str, template: Template, image: config.Image) -> None:
-        if not (self._init and template.command):
-            return
-        word = config.command(template, image)[0]
-        path = {**image.env, **config.environment(template, image)}.get("PATH", "")
-        await self._commands.check(container, template.pinned or "", word, path, image.folder)
-
-    async def _discard(self, found: "_Found") -> None:
+    async def _discard(self, found: Found) -> None:
         """End and remove a container of an attempt that is over, or that never began; its log is kept."""
-        container = self._api.docker.containers.container(found.container)
         if found.running:
-            with suppress(EngineError), engine_errors(f"end container {found.container[:12]}"):
-                await container.kill(signal="SIGKILL")
+            with suppress(EngineError):
+                await self._containers.signal(found.container, "SIGKILL")
         if found.begun:
             with suppress(EngineError):
                 await self._logs.copy(found.container, found.replica_id, found.attempt)
-        await self._delete(found.container)
-
-    async def _delete(self, container: str) -> None:
-        with engine_errors(f"remove container {container[:12]}"):
-            try:
-                await self._api.docker.containers.container(container).delete(force=True, v=True)
-            except aiodocker.DockerError as error:
-                if error.status != _NOT_FOUND:
-                    raise
+        await self._containers.delete(found.container)
 
     # --- stop -------------------------------------------------------------------------------
 
@@ -478,9 +404,7 @@ class ContainerEngine:
         deadline = self._now() + _BACK_WITHIN
         while not held.ended.is_set():
             try:
-                with engine_errors(f"end replica {held.instance.replica_id}"):
-                    await self._api.docker.containers.container(held.container).kill(signal=name)
-                    return
+                await self._containers.signal(held.container, name)
             except EngineUnavailableError:
                 if self._now() >= deadline:
                     raise
@@ -491,6 +415,8 @@ class ContainerEngine:
                     await self._vanished(held)
                 if not held.ended.is_set():
                     raise
+            else:
+                return
 
     async def _wait_for(self, held: _Held, deadline: float) -> None:
         """Until it has ended, or the time has come; the engine's events are quicker than looking."""
@@ -516,8 +442,8 @@ class ContainerEngine:
             raise EngineError(f"cannot remove replica {replica_id}: it runs", hint="stop it first")
         if held is None and self._api.trouble is not None and not self._records.attempts(replica_id):
             return
-        for found in await self._ours(replica_id):
-            await self._delete(found.container)
+        for found in await self._containers.ours(replica_id):
+            await self._containers.delete(found.container)
         self._held.pop(replica_id, None)
         self._starting.pop(replica_id, None)
         await self._logs.remove(replica_id)
@@ -568,23 +494,6 @@ class ContainerEngine:
         return task
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A container of ours in a list. One that has not `begun` was left half-made."""
-
-    container: str
-    replica_id: str
-    attempt: int
-    running: bool
-    begun: bool
-
-    @classmethod
-    def read(cls, container: str, state: str, labels: Mapping[str, str]) -> "_Found":
-        begun = state not in ("created", "configured", "initialized")
-        running = begun and state not in ("exited", "dead", "stopped", "removing")
-        return cls(container, labels[REPLICA], int(labels[ATTEMPT]), running, begun)
-
-
 def _own_id(path: Path) -> str:
     """The id of this installation, made once."""
     with suppress(FileNotFoundError):
@@ -597,15 +506,6 @@ def _own_id(path: Path) -> str:
 def _has_ended(said: str) -> bool:
     """What engines say to a signal for one that does not run."""
     return "state improper" in said or "not running" in said
-
-
-def _subject(template: Template) -> str:
-    return " ".join(template.command) if template.command else str(template.image)
-
-
-def _explained(doing: str, error: EngineError) -> EngineError:
-    said = error.message.removeprefix(f"cannot {doing}: ")
-    return EngineError(f"cannot {doing}: {explained(said)}")
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -34,7 +34,10 @@ _GPU_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What answered, and which limits it can set. `cpus` and `memory` (bytes) are all that there is."""
+    """What answered, and which limits it can set. `cpus` and `memory` (bytes) are all that there is.
+
+    `init` says that it has, or may have, a program that is the first process in place of the command.
+    """
 
     podman: bool
     rootless: bool = False
@@ -44,6 +47,7 @@ class Host:
     memory_limit: bool = True
     swap_limit: bool = True
     gpus: bool = False
+    init: bool = True
 
     @classmethod
     def read(cls, info: Mapping[str, Any], *, devices: bool) -> "Host":
@@ -59,6 +63,7 @@ class Host:
             bool(info.get("MemoryLimit")),
             bool(info.get("SwapLimit")),
             devices and _major(info) >= _WITH_GPUS if podman else "nvidia" in (info.get("Runtimes") or {}),
+            podman or bool(info.get("InitBinary")),  # Podman does not say
         )
 
 

@@ -92,15 +92,20 @@ def notes(template: Template, host: Host) -> Sequence[str]:
         return (f"{name} is not known, the replicas run without limits",)
     said = []
     if machine.cpus is not None and not _fits_cpus(template, host):
-        said.append(f"{name} has {machine.cpus:g} CPUs, this machine {host.cpus}: no limit on CPUs is set")
+        said.append(f"{name} has {machine.cpus:g} CPUs, {_too_much(host.cpu_limit, str(host.cpus), 'CPUs')}")
     if machine.memory is not None and not _fits_memory(template, host):
-        said.append(
-            f"{name} has {_gib(machine.memory)} of memory, this machine {_gib(host.memory)}:"
-            " no limit on memory is set"
-        )
+        here = _too_much(host.memory_limit, _gib(host.memory), "memory")
+        said.append(f"{name} has {_gib(machine.memory)} of memory, {here}")
     if machine.gpus and not host.gpus:
-        said.append(f"{name} has {machine.gpus} GPUs, the container engine here has none to give")
+        gpus = "1 GPU" if machine.gpus == 1 else f"{machine.gpus} GPUs"
+        said.append(f"{name} has {gpus}, the container engine here has none to give")
     return said
+
+
+def _too_much(limited: bool, here: str, of: str) -> str:  # noqa: FBT001
+    if not limited:
+        return "which the container engine can't limit here"
+    return f"this machine {here}: no limit on {of} is set"
 
 
 def name(launch: Launch) -> str:
