@@ -10,10 +10,11 @@ from typing import Protocol
 
 from hale.core.deployment import Deployment, Project, Revision, Template
 from hale.core.event import Event
-from hale.core.image import Credentials, Preparation, Progress
+from hale.core.image import Credentials, Preparation, Progress, Registry
 from hale.core.outlook import Next
 from hale.core.probe import Health, ProbeKind
 from hale.core.replica import Replica
+from hale.core.secret import Secret
 from hale.core.volume import Source
 
 # --- Engine ---------------------------------------------------------------------------------
@@ -214,12 +215,26 @@ class Page:
 class Store(Protocol):
     """Remembers. A call that returned has survived a crash of the process; StoreError when it can't.
 
-    Cursors are the id of the last item seen. Lists are ordered by creation.
+    Cursors are the id of the last item seen. Lists are ordered by creation. Secrets and passwords are
+    sealed before they reach a disk.
     """
 
     async def projects(self) -> Sequence[Project]: ...
     async def put_project(self, project: Project) -> None: ...
-    async def delete_project(self, project_id: str) -> None: ...
+    async def delete_project(self, project_id: str) -> None:
+        """Remove it with its secrets; absent is not an error."""
+
+    async def secrets(self) -> Sequence[Secret]:
+        """All of them, the team's and every project's, oldest first."""
+
+    async def put_secret(self, secret: Secret) -> None:
+        """Create it, or replace the one of that name in that project (or team)."""
+
+    async def delete_secret(self, name: str, project_id: str | None) -> None: ...
+
+    async def registries(self) -> Sequence[Registry]: ...
+    async def put_registry(self, registry: Registry) -> None: ...
+    async def delete_registry(self, registry_id: str) -> None: ...
 
     async def apply(self, deployment: Deployment, revision: Revision) -> None:
         """Create or update the deployment and append the revision, both or neither."""
@@ -233,7 +248,10 @@ class Store(Protocol):
         """Remove it with its revisions, replicas and events; absent is not an error."""
 
     async def put_revision(self, revision: Revision) -> None:
-        """Update what has become of a revision (`applied_at`, `healthy_at`, `error`)."""
+        """Update what has become of a revision.
+
+        That is `applied_at`, `healthy_at`, `error`, `image`, `prepared_at`.
+        """
 
     async def revisions(self, deployment_id: str, *, limit: int | None = None) -> Sequence[Revision]:
         """The deployment's, newest first: all, or the newest `limit`."""

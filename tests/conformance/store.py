@@ -8,8 +8,10 @@ import pytest
 
 from hale.core.deployment import Deployment, Project, Revision
 from hale.core.event import Event, Level, Link
+from hale.core.image import Registry
 from hale.core.probe import Health, ProbeKind, ProbeResult, Verdict
 from hale.core.replica import Phase, Replica
+from hale.core.secret import Secret
 from hale.errors import StoreError
 from hale.ports import Store
 
@@ -32,6 +34,14 @@ def event(message: str, *, deployment_id: str | None = "d1", replica_id: str | N
     return Event(5.0, "replica.ready", message, deployment_id=deployment_id, replica_id=replica_id)
 
 
+def secret(name: str, value: str = "v", *, at: float = 1.0, project_id: str | None = None) -> Secret:
+    return Secret(name, value, at, at, project_id)
+
+
+def registry(registry_id: str, *, at: float = 1.0, password: str = "p") -> Registry:
+    return Registry(registry_id, f"name of {registry_id}", "r.test", "team", "ada", password, at, at, "other")
+
+
 def messages(events: Sequence[Event]) -> list[str]:
     return [event.message for event in events]
 
@@ -52,6 +62,72 @@ class StoreSuite:
         await store.delete_project("a")
         await store.delete_project("a")
         assert await store.projects() == []
+
+    async def test_a_secret_comes_back_to_the_last_field(self, store: Store) -> None:
+        whole = Secret("TOKEN", "Größe \N{ROCKET}\n\N{NULL}secret:\u2028", 1.5, 2.5, "p")
+        await store.put_secret(whole)
+        assert await store.secrets() == [whole]
+
+    async def test_secrets_are_listed_by_creation_then_as_they_came(self, store: Store) -> None:
+        for each in (secret("B", at=2.0), secret("A", at=2.0, project_id="p"), secret("C", at=1.0)):
+            await store.put_secret(each)
+        await store.put_secret(secret("B", "new", at=2.0))
+        assert [each.name for each in await store.secrets()] == ["C", "B", "A"]
+
+    async def test_a_name_in_a_project_and_in_the_team_are_two_secrets(self, store: Store) -> None:
+        every = [secret("A", "team"), secret("A", "p", project_id="p"), secret("A", "q", project_id="q")]
+        for each in every:
+            await store.put_secret(each)
+        await store.put_secret(replace(every[0], value="team 2", modified_at=7.0))
+        await store.put_secret(replace(every[1], value="p 2"))
+        assert [each.value for each in await store.secrets()] == ["team 2", "p 2", "q"]
+        await store.delete_secret("A", None)
+        assert [each.value for each in await store.secrets()] == ["p 2", "q"]
+        await store.delete_secret("A", "p")
+        await store.delete_secret("A", "p")
+        assert await store.secrets() == [every[2]]
+
+    async def test_a_deleted_project_takes_its_secrets_and_no_others(self, store: Store) -> None:
+        await store.put_project(Project("p", "project", 1.0))
+        for each in (secret("A", project_id="p"), secret("B", project_id="q"), secret("C")):
+            await store.put_secret(each)
+        await store.delete_project("p")
+        assert [each.name for each in await store.secrets()] == ["B", "C"]
+
+    async def test_a_registry_comes_back_to_the_last_field(self, store: Store) -> None:
+        whole = Registry("r1", "mine", "https://r.test", "a/b", "ada", "\N{ROCKET} pass", 1.5, 2.5, "gcr")
+        nameless = Registry("r2", "other", "r.test:5000", "", "bob", "", 2.0, 2.0)
+        for each in (whole, nameless):
+            await store.put_registry(each)
+        assert await store.registries() == [whole, nameless]
+
+    async def test_registries_are_replaced_by_id_and_listed_by_creation(self, store: Store) -> None:
+        for each in (registry("b", at=2.0), registry("a", at=1.0), registry("b", at=2.0, password="new")):
+            await store.put_registry(each)
+        assert await store.registries() == [registry("a", at=1.0), registry("b", at=2.0, password="new")]
+
+    async def test_deleting_a_registry_again_is_not_an_error(self, store: Store) -> None:
+        for name in ("a", "b"):
+            await store.put_registry(registry(name))
+        await store.delete_registry("a")
+        await store.delete_registry("a")
+        assert await store.registries() == [registry("b")]
+
+    async def test_a_revision_keeps_the_secrets_image_and_preparation_it_is_applied_with(
+        self, store: Store
+    ) -> None:
+        used = (secret("A", "one"), Secret("B", "\N{ROCKET}", 1.0, 2.0, "p"))
+        kept = replace(revision(1), secrets=used, image="r.test/web@sha256:1", prepared_at=4.5)
+        await store.apply(deployment(), kept)
+        assert await store.revisions("d1") == [kept]
+
+    async def test_secrets_of_a_revision_stay_when_the_secret_changes(self, store: Store) -> None:
+        await store.put_secret(secret("A", "old"))
+        await store.apply(deployment(), replace(revision(1), secrets=(secret("A", "old"),)))
+        await store.put_secret(secret("A", "new"))
+        await store.delete_secret("A", None)
+        ((found,),) = [each.secrets for each in await store.revisions("d1")]
+        assert found.value == "old"
 
     async def test_apply_keeps_the_deployment_and_the_revision_to_the_last_field(self, store: Store) -> None:
         kept = Deployment("d1", "p", "Größe/\N{ROCKET} \N{NULL}", "web", 1.5, restarts=3, deleted_at=9.25)
@@ -106,13 +182,11 @@ class StoreSuite:
         assert messages(await store.events()) == ["d2"]
 
     async def test_put_revision_changes_what_has_become_of_it_and_nothing_else(self, store: Store) -> None:
-        await store.apply(deployment(), revision(1, document="{}"))
-        await store.put_revision(
-            replace(revision(1), document="other", applied_at=7.0, healthy_at=8.0, error="x")
-        )
-        assert await store.revisions("d1") == [
-            replace(revision(1), applied_at=7.0, healthy_at=8.0, error="x")
-        ]
+        applied = replace(revision(1, document="{}"), secrets=(secret("A"),))
+        became = replace(applied, applied_at=7.0, healthy_at=8.0, error="x", image="i@d", prepared_at=6.0)
+        await store.apply(deployment(), applied)
+        await store.put_revision(replace(became, document="other", secrets=()))
+        assert await store.revisions("d1") == [became]
 
     async def test_put_revision_of_an_unknown_one_keeps_nothing(self, store: Store) -> None:
         await store.put_revision(revision(1))

@@ -60,9 +60,9 @@ async def test_what_was_kept_is_there_after_closing_and_opening(path: Path) -> N
         assert (await store.projects(), len(await store.events())) == ([Project("p", "project", 1.0)], 50)
 
 
-async def test_a_new_database_has_schema_version_1_and_a_write_ahead_log(path: Path) -> None:
+async def test_a_new_database_has_schema_version_2_and_a_write_ahead_log(path: Path) -> None:
     await filled(path)
-    assert pragma(path, "user_version") == (1,)
+    assert pragma(path, "user_version") == (2,)
     assert pragma(path, "journal_mode") == ("wal",)
 
 
@@ -220,17 +220,17 @@ async def test_a_truncated_database_is_refused_and_not_touched(path: Path) -> No
 async def test_a_newer_database_is_refused_and_not_touched(path: Path) -> None:
     await filled(path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     content = path.read_bytes()
     error = await refusal(path)
-    assert "a newer hale made it (schema version 2; this one knows 1)" in error.message
+    assert "a newer hale made it (schema version 3; this one knows 2)" in error.message
     assert path.read_bytes() == content
 
 
 async def test_a_newer_database_that_was_not_closed_keeps_its_log(path: Path) -> None:
     await filled(path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
         copy = path.parent / "copy"
         copy.mkdir()
         for suffix in ("", "-wal"):
@@ -240,7 +240,7 @@ async def test_a_newer_database_that_was_not_closed_keeps_its_log(path: Path) ->
     assert (copy / "hale.db-wal").read_bytes() == log
 
 
-@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("version", [-1, 0, 1, 2])
 async def test_a_database_of_somebody_else_is_refused(path: Path, version: int) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE recipes (name TEXT)")
@@ -311,7 +311,7 @@ async def test_a_second_hale_on_the_same_database_is_refused(path: Path) -> None
 async def test_it_can_be_read_by_others_while_it_is_open(path: Path) -> None:
     async with SqliteStore.open(path) as store:
         await store.put_project(Project("p", "project", 1.0))
-        assert pragma(path, "user_version") == (1,)
+        assert pragma(path, "user_version") == (2,)
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("SELECT id FROM projects").fetchall() == [("p",)]
 

@@ -7,8 +7,10 @@ from typing import TypeVar
 
 from hale.core.deployment import Deployment, Project, Revision
 from hale.core.event import Event
+from hale.core.image import Registry
 from hale.core.probe import Health, ProbeKind
 from hale.core.replica import Phase, Replica
+from hale.core.secret import Secret
 from hale.errors import StoreError
 
 K = TypeVar("K")
@@ -21,6 +23,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._projects: dict[str, Project] = {}
+        self._secrets: dict[tuple[str | None, str], Secret] = {}
+        self._registries: dict[str, Registry] = {}
         self._deployments: dict[str, Deployment] = {}
         self._revisions: dict[str, Revision] = {}
         self._replicas: dict[str, State] = {}
@@ -35,6 +39,25 @@ class MemoryStore:
 
     async def delete_project(self, project_id: str) -> None:
         self._projects.pop(project_id, None)
+        _drop(self._secrets, (key for key in self._secrets if key[0] == project_id))
+
+    async def secrets(self) -> Sequence[Secret]:
+        return sorted(self._secrets.values(), key=lambda secret: secret.created_at)
+
+    async def put_secret(self, secret: Secret) -> None:
+        self._secrets[secret.project_id, secret.name] = secret
+
+    async def delete_secret(self, name: str, project_id: str | None) -> None:
+        self._secrets.pop((project_id, name), None)
+
+    async def registries(self) -> Sequence[Registry]:
+        return sorted(self._registries.values(), key=lambda registry: registry.created_at)
+
+    async def put_registry(self, registry: Registry) -> None:
+        self._registries[registry.id] = registry
+
+    async def delete_registry(self, registry_id: str) -> None:
+        self._registries.pop(registry_id, None)
 
     async def apply(self, deployment: Deployment, revision: Revision) -> None:
         for other in self._revisions.values():
@@ -67,7 +90,12 @@ class MemoryStore:
     async def put_revision(self, revision: Revision) -> None:
         if known := self._revisions.get(revision.id):
             self._revisions[revision.id] = replace(
-                known, applied_at=revision.applied_at, healthy_at=revision.healthy_at, error=revision.error
+                known,
+                applied_at=revision.applied_at,
+                healthy_at=revision.healthy_at,
+                error=revision.error,
+                image=revision.image,
+                prepared_at=revision.prepared_at,
             )
 
     async def revisions(self, deployment_id: str, *, limit: int | None = None) -> Sequence[Revision]:

@@ -16,8 +16,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hale.errors import StoreError
+from hale.store.seal import Seal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x68616C65  # "hale": what makes a SQLite file ours
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process that writes (a backup, a person with a SQL shell)."""
@@ -27,9 +28,10 @@ MOVE_AWAY = "put a copy of the file back, or move it (with its -wal) away to beg
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An open connection, and the lock that keeps a second hale out for as long as it is open."""
+    """An open connection, the seal of what is secret in it, and the lock that keeps a second hale out."""
 
     connection: sqlite3.Connection
+    seal: Seal
     lock: int
 
     def close(self) -> None:
@@ -39,7 +41,10 @@ class Database:
 
 
 def open_database(path: Path) -> Database:
-    """Open the file, or make it when nothing is there; blocks. StoreError when it can't be used."""
+    """Open the file, or make it when nothing is there; blocks. StoreError when it can't be used.
+
+    One of an older hale is brought to the newest schema, in one commit.
+    """
     with store_errors(f"open the database {path}"):
         if not path.exists():
             _create(path)
@@ -47,7 +52,8 @@ def open_database(path: Path) -> Database:
         try:
             _verify(path)
             os.fchmod(lock, 0o600)
-            return Database(_connect(path), lock)
+            connection = _connect(path)
+            return Database(connection, _ready(connection, path), lock)
         except BaseException:
             os.close(lock)
             raise
@@ -74,16 +80,19 @@ def _create(path: Path) -> None:
     for leftover in (new, new.with_name(f"{new.name}-wal"), new.with_name(f"{new.name}-shm")):
         leftover.unlink(missing_ok=True)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    schema = (files("hale.store") / "schema.sql").read_text(encoding="utf-8")
     with closing(sqlite3.connect(new, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(
-            f"BEGIN; {schema}"
+            f"BEGIN; {_sql('schema.sql')}"
             f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
         )
     _sync(new)
     new.rename(path)
     _sync(path.parent)
+
+
+def _sql(name: str) -> str:
+    return (files("hale.store") / name).read_text(encoding="utf-8")
 
 
 def _sync(path: Path) -> None:
@@ -118,7 +127,7 @@ def _verify(path: Path) -> None:
                 f"{doing}: a newer hale made it (schema version {version}; this one knows {SCHEMA_VERSION})",
                 hint="install the newer hale again, or choose another folder with --data",
             )
-        if version != SCHEMA_VERSION or _pragma(connection, "application_id") != APPLICATION_ID:
+        if version < 1 or _pragma(connection, "application_id") != APPLICATION_ID:
             raise StoreError(
                 f"{doing}: it is not a database of hale",
                 hint="choose another folder with --data, or move the file away",
@@ -143,6 +152,34 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _ready(connection: sqlite3.Connection, path: Path) -> Seal:
+    """Bring the schema up to date and find the seal; the connection is closed if that can't be done."""
+    try:
+        _migrate(connection)
+        sample = connection.execute(_SEALED).fetchone()
+        return Seal.open(path.with_name("key"), sample and str(sample[0]))
+    except BaseException:
+        connection.close()
+        raise
+
+
+_SEALED = """
+SELECT value FROM secrets
+UNION ALL SELECT password FROM registries
+UNION ALL SELECT secrets FROM revisions WHERE secrets IS NOT NULL
+LIMIT 1
+"""
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """All steps are one commit: a file is of the one version or of the other, whenever the power fails."""
+    version = int(_pragma(connection, "user_version"))
+    steps = [_sql(f"migrate_{number}.sql") for number in range(version + 1, SCHEMA_VERSION + 1)]
+    if steps:
+        script = f"BEGIN IMMEDIATE; {''.join(steps)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        connection.executescript(script)
 
 
 def _attach(path: Path, mode: str) -> sqlite3.Connection:

@@ -1,10 +1,34 @@
--- Schema version 1 (PRAGMA user_version). Instants are seconds since the epoch.
+-- Schema version 2 (PRAGMA user_version). Instants are seconds since the epoch.
+-- What is called sealed can be read with the key beside the database alone (seal.py).
 -- Rows are listed by created_at, then in the order they came in (rowid).
 
 CREATE TABLE projects (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     created_at REAL NOT NULL
+) STRICT;
+
+-- value: sealed; project_id: '' for those of the team
+CREATE TABLE secrets (
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    modified_at REAL NOT NULL,
+    project_id TEXT NOT NULL,
+    PRIMARY KEY (project_id, name)
+) STRICT;
+
+-- password: sealed
+CREATE TABLE registries (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    url TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    username TEXT NOT NULL,
+    password TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    modified_at REAL NOT NULL,
+    kind TEXT
 ) STRICT;
 
 CREATE TABLE deployments (
@@ -17,6 +41,7 @@ CREATE TABLE deployments (
     deleted_at REAL
 ) STRICT;
 
+-- secrets: sealed, NULL if there are none: [[name, value, created_at, modified_at, project_id], ...]
 CREATE TABLE revisions (
     id TEXT PRIMARY KEY,
     deployment_id TEXT NOT NULL,
@@ -27,6 +52,9 @@ CREATE TABLE revisions (
     healthy_at REAL,
     error TEXT,
     metadata TEXT NOT NULL,
+    image TEXT,
+    prepared_at REAL,
+    secrets TEXT,
     UNIQUE (deployment_id, number)
 ) STRICT;
 

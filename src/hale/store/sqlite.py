@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 
 from hale.core.deployment import Deployment, Project, Revision
 from hale.core.event import Event
+from hale.core.image import Registry
 from hale.core.probe import Health, ProbeKind
 from hale.core.replica import Phase, Replica
+from hale.core.secret import Secret
 from hale.errors import StoreError
 from hale.store import rows
-from hale.store.database import open_database, store_errors
+from hale.store.database import Database, open_database, store_errors
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -26,9 +28,10 @@ Work = Callable[[sqlite3.Connection], T]
 class SqliteStore:
     """The Store in one file. A write returns when it is on the disk, synced."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, path: Path, database: Database, thread: ThreadPoolExecutor) -> None:
         self._path = path
-        self._connection = connection
+        self._connection = database.connection
+        self._seal = database.seal
         self._thread = thread
         self._waiting: list[tuple[Work[Any], asyncio.Future[Any]]] = []
         self._committing = False
@@ -41,7 +44,7 @@ class SqliteStore:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="hale-store") as thread:
             database = await loop.run_in_executor(thread, open_database, path)
-            store = cls(path, database.connection, thread)
+            store = cls(path, database, thread)
             try:
                 yield store
             finally:
@@ -61,12 +64,16 @@ class SqliteStore:
         await self._write(partial(_upsert, "projects", rows.values(project, rows.PROJECT)))
 
     async def delete_project(self, project_id: str) -> None:
-        await self._write(lambda db: db.execute("DELETE FROM projects WHERE id = ?", (project_id,)))
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM projects WHERE id = ?", (project_id,))
+            db.execute("DELETE FROM secrets WHERE project_id = ?", (project_id,))
+
+        await self._write(work)
 
     async def apply(self, deployment: Deployment, revision: Revision) -> None:
         def work(db: sqlite3.Connection) -> None:
             _upsert("deployments", rows.values(deployment, rows.DEPLOYMENT), db)
-            _upsert("revisions", rows.revision_row(revision), db)
+            _upsert("revisions", rows.revision_row(revision, self._seal.sealed), db)
 
         await self._write(work)
 
@@ -90,17 +97,42 @@ class SqliteStore:
 
         await self._write(work)
 
+    # --- secrets and registries ---------------------------------------------------------------
+    # Sealing is part of each work: the first time, it makes the key.
+
+    async def secrets(self) -> Sequence[Secret]:
+        found = await self._all("SELECT * FROM secrets ORDER BY created_at, rowid")
+        return [rows.secret(row, self._seal.unsealed) for row in found]
+
+    async def put_secret(self, secret: Secret) -> None:
+        await self._write(lambda db: _upsert("secrets", rows.secret_row(secret, self._seal.sealed), db))
+
+    async def delete_secret(self, name: str, project_id: str | None) -> None:
+        sql = "DELETE FROM secrets WHERE name = ? AND project_id = ?"
+        await self._write(lambda db: db.execute(sql, (name, project_id or rows.TEAM)))
+
+    async def registries(self) -> Sequence[Registry]:
+        found = await self._all("SELECT * FROM registries ORDER BY created_at, rowid")
+        return [rows.registry(row, self._seal.unsealed) for row in found]
+
+    async def put_registry(self, registry: Registry) -> None:
+        await self._write(
+            lambda db: _upsert("registries", rows.registry_row(registry, self._seal.sealed), db)
+        )
+
+    async def delete_registry(self, registry_id: str) -> None:
+        await self._write(lambda db: db.execute("DELETE FROM registries WHERE id = ?", (registry_id,)))
+
     # --- revisions ----------------------------------------------------------------------------
 
     async def put_revision(self, revision: Revision) -> None:
-        became = (revision.applied_at, revision.healthy_at, revision.error, revision.id)
-        sql = "UPDATE revisions SET applied_at = ?, healthy_at = ?, error = ? WHERE id = ?"
-        await self._write(lambda db: db.execute(sql, became))
+        became = rows.values(revision, ("id", *_BECAME))
+        await self._write(lambda db: db.execute(_UPDATE_REVISION, became))
 
     async def revisions(self, deployment_id: str, *, limit: int | None = None) -> Sequence[Revision]:
         sql = "SELECT * FROM revisions WHERE deployment_id = ? ORDER BY number DESC LIMIT ?"
         found = await self._all(sql, deployment_id, -1 if limit is None else limit)
-        return [rows.revision(row) for row in found]
+        return [rows.revision(row, self._seal.unsealed) for row in found]
 
     # --- replicas -----------------------------------------------------------------------------
 
@@ -251,17 +283,21 @@ def _insert_sql(table: str, columns: Sequence[str]) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  names from our dataclasses
 
 
-def _upsert_sql(table: str, columns: Sequence[str]) -> str:
-    updates = ", ".join(f"{column} = excluded.{column}" for column in columns if column != "id")
-    return f"{_insert_sql(table, columns)} ON CONFLICT (id) DO UPDATE SET {updates}"
+def _upsert_sql(table: str, columns: Sequence[str], key: str = "id") -> str:
+    updates = ", ".join(f"{column} = excluded.{column}" for column in columns if column != key)
+    return f"{_insert_sql(table, columns)} ON CONFLICT ({key}) DO UPDATE SET {updates}"
 
 
 _UPSERTS = {
     "projects": _upsert_sql("projects", rows.PROJECT),
+    "secrets": _upsert_sql("secrets", rows.SECRET, "project_id, name"),
+    "registries": _upsert_sql("registries", rows.REGISTRY),
     "deployments": _upsert_sql("deployments", rows.DEPLOYMENT),
     "revisions": _upsert_sql("revisions", rows.REVISION),
     "replicas": _upsert_sql("replicas", rows.REPLICA),
 }
+_BECAME = ("applied_at", "healthy_at", "error", "image", "prepared_at")
+_UPDATE_REVISION = f"UPDATE revisions SET {', '.join(f'{name} = :{name}' for name in _BECAME)} WHERE id = :id"  # noqa: S608  constants
 _INSERT_EVENT = _insert_sql("events", rows.EVENT)
 # Events of no deployment, and of those that are gone, count as of one.
 _TRIM_EVENTS = """
