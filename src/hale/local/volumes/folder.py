@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
+import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +41,7 @@ class FolderVolumes:
         self._folder = folder.absolute()
         self._token = secrets.token_hex(4)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._making = threading.Lock()
         self._tasks = asyncio.TaskGroup()
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -57,7 +59,7 @@ class FolderVolumes:
     ) -> None:
         if self._sweeping is not None:
             self._sweeping.cancel()
-        await self._tasks.__aexit__(kind, error, trace)
+        await self._tasks.__aexit__(None, None, None)  # an error of the block stays what it is
 
     def folder(self, deployment_id: str, source: Source) -> str:
         return str(self._folder / deployment_id / f"{slug(source.name, ())}-{_digest(source.key)}")
@@ -81,7 +83,7 @@ class FolderVolumes:
         volume, scratch = beside / "volume", beside / "scratch"
         going_on = False
         try:
-            await asyncio.to_thread(_make_private, place.parent, beside, scratch, volume)
+            await asyncio.to_thread(self._prepare, place.parent, beside, scratch, volume)
             if source.type in _FILLS:
                 tell(Progress())
                 await _FILLS[source.type](source, volume, scratch, tell)
@@ -117,8 +119,7 @@ class FolderVolumes:
             entry.rename(away)
             _remove(away)
         if not digests:
-            with suppress(OSError):
-                folder.rmdir()
+            self._leave(folder)
 
     def _belongs(self, name: str, digests: Collection[str]) -> bool:
         if name.startswith(_FILLING):
@@ -133,8 +134,16 @@ class FolderVolumes:
                 ours = entry.name.endswith(f"-{self._token}")
                 if entry.name.startswith((_FILLING, _REMOVING)) and not ours:
                     _remove(entry)
-            with suppress(OSError):
-                folder.rmdir()
+            self._leave(folder)
+
+    def _prepare(self, *folders: Path) -> None:
+        with self._making:
+            _make_private(*folders)
+
+    def _leave(self, folder: Path) -> None:
+        """Nobody's folder goes, unless somebody has come meanwhile."""
+        with self._making, suppress(OSError):
+            folder.rmdir()
 
 
 def _digest(key: str) -> str:

@@ -180,7 +180,7 @@ class _Git:
 
     def _judge(self, code: int, lines: Sequence[str]) -> None:
         if code:
-            self.fail(told(_TROUBLES, lines, _why(lines), *self.remote.secrets))
+            self.fail(why(self.source, lines))
 
     def _environment(self) -> dict[str, str]:
         places = {"GIT_DIR": str(self.scratch / "git"), "GIT_WORK_TREE": str(self.folder)}
@@ -205,7 +205,12 @@ def _received(match: re.Match[str]) -> Progress:
     return Progress(int(match[1]), int(match[2]), size)
 
 
-def _why(lines: Sequence[str]) -> str:
+def why(source: Source, lines: Sequence[str]) -> Failure:
+    """What git means by these lines, the last that it has written."""
+    return told(_TROUBLES, lines, _verdict(lines), *Remote.of(source).secrets)
+
+
+def _verdict(lines: Sequence[str]) -> str:
     """The line that says it, of those that git writes when it gives up."""
     for mark in ("fatal: ", "error: ", "batch "):
         for line in lines:

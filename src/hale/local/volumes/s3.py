@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hale.core.image import Progress
@@ -28,6 +30,13 @@ _OPTIONS = (
     "--retries=1",  # whoever asked tries again, and what is here by then is not fetched again
 )
 _REMOTE = "source"
+_MARKS = tuple(
+    map(
+        re.compile,
+        (r".*api error (\w+: (?=\S))?", r".*dial tcp:? ", ".*request send failed, ", "Failed to copy: "),
+    )
+)
+"""After which its errors come to the point."""
 _ERRORS = 20
 """How many are remembered."""
 
@@ -114,8 +123,7 @@ async def _sync(
     except _EnoughError:
         code = 1
     if code:
-        secrets = (source.secret_access_key, source.access_key_id)
-        raise told(_TROUBLES, heard.errors, _why(heard.errors), *secrets).error(source, shown(source))
+        raise why(source, heard.errors).error(source, shown(source))
 
 
 def environment(source: Source, home: Path) -> Mapping[str, str]:
@@ -174,10 +182,19 @@ def _count(stats: Mapping[str, object], name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _why(errors: Sequence[str]) -> str:
+def why(source: Source, errors: Sequence[str]) -> Failure:
+    """What rclone means by these errors."""
+    secrets = (source.secret_access_key, source.access_key_id)
+    failure = told(_TROUBLES, errors, _verdict(errors), *secrets)
+    if failure.event is Event.DENIED and source.access_key_id is None:
+        return replace(failure, why="it is not open to everybody")
+    return failure
+
+
+def _verdict(errors: Sequence[str]) -> str:
     """The last thing it says; what matters stands at its end."""
     words = errors[-1] if errors else ""
-    for mark in ("api error ", "dial tcp ", "request send failed, ", "Failed to copy: "):
-        if mark in words:
-            return words.rpartition(mark)[2]
+    for mark in _MARKS:
+        if found := mark.search(words):
+            return words[found.end() :]
     return words
