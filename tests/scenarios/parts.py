@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 
 from hale.clock import Clock
 from hale.core.deployment import Deployment, Revision
@@ -54,9 +53,6 @@ class Store(MemoryStore):
     async def put_revision(self, revision: Revision) -> None:
         self._write()
         await super().put_revision(revision)
-        self._revisions[revision.id] = replace(
-            self._revisions[revision.id], image=revision.image, prepared_at=revision.prepared_at
-        )
 
     async def put_replicas(self, states: Sequence[State]) -> None:
         self._write()
