@@ -18,7 +18,7 @@ class Source:
     type: str
     key: str
     target: str
-    url: str = ""
+    url: str = field(default="", repr=False)  # that of a repository may have a password in it
     endpoint: str | None = None
     region: str | None = None
     access_key_id: str | None = field(default=None, repr=False)

@@ -3,12 +3,19 @@
 import base64
 import json
 import os
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 USER, TOKEN = "reader", "the-TOKEN"
 
@@ -63,19 +70,52 @@ class Repository:
         return done.stdout
 
 
+def certificate(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 that nobody has signed, and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    begin = datetime(2020, 1, 1, tzinfo=UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin.replace(year=2120))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "server.pem"
+    path.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return path
+
+
 @contextmanager
-def served(root: Path) -> Iterator[str]:
-    """Serve the bare repositories in `root` by HTTP, with their objects; the url without a user."""
+def served(root: Path, *, pem: Path | None = None) -> Iterator[str]:
+    """Serve the bare repositories in `root` by HTTP(S), with their objects; the url without a user."""
 
     class Handler(_Handler):
         folder = root
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if pem is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"{'https' if pem else 'http'}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
@@ -113,8 +153,8 @@ class _Handler(BaseHTTPRequestHandler):
         oid = str(asked["oid"])
         if not (self._lfs(repository) / oid[:2] / oid[2:4] / oid).exists():
             return {**asked, "error": {"code": 404, "message": "Object does not exist"}}
-        host = self.headers["Host"]
-        href = f"http://{host}{repository}/info/lfs/objects/{oid}"
+        scheme = "https" if isinstance(self.connection, ssl.SSLSocket) else "http"
+        href = f"{scheme}://{self.headers['Host']}{repository}/info/lfs/objects/{oid}"
         given = {"Authorization": self.headers["Authorization"]}
         return {**asked, "actions": {"download": {"href": href, "header": given}}}
 

@@ -13,7 +13,7 @@ from hale.core.volume import Source
 from hale.local.volumes.folder import FolderVolumes
 from hale.local.volumes.git_remote import Remote, shown
 from tests.local.volumes.conftest import source, tree, untold, why_not
-from tests.local.volumes.git_server import TOKEN, USER, Repository, served
+from tests.local.volumes.git_server import TOKEN, USER, Repository, certificate, served
 
 pytestmark = pytest.mark.real_time
 
@@ -166,6 +166,21 @@ async def test_who_may_not_read_is_told_so(volumes: FolderVolumes, repository: R
         error = await why_not(volumes, from_git(f"{url.replace('//', f'//{user}')}/falcon.git"))
     assert (error.event, error.fatal) == ("volume.denied", True)
     assert "NAME:PASSWORD@host" in error.hint
+
+
+async def test_a_certificate_is_trusted_when_it_is_named(
+    volumes: FolderVolumes, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem = certificate(tmp_path)
+    with served(repository.folder.parent, pem=pem) as url:
+        wanted = from_git(f"{url}/falcon.git", access_key_id=USER, secret_access_key=TOKEN)
+        error = await why_not(volumes, wanted)
+        assert (error.event, error.fatal) == ("volume.failed", False)
+        assert "certificate" in error.message
+        assert "SSL_CERT_FILE" in error.hint
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        await volumes.fill("d1", wanted, untold)
+    assert files(volumes.folder("d1", wanted)) == FILES | {"run.sh": b"true"}
 
 
 # --- what may stand in the way ------------------------------------------------------------------

@@ -30,4 +30,6 @@ def find(name: str) -> str | None:
 def surroundings(home: Path) -> dict[str, str]:
     """An environment without the settings of this machine's user, and with messages that can be read."""
     passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    if "SSL_CERT_FILE" in passed:
+        passed["GIT_SSL_CAINFO"] = passed["SSL_CERT_FILE"]  # git has a name of its own for it
     return {"PATH": os.defpath} | passed | {"HOME": str(home), "TMPDIR": str(home), "LC_ALL": "C.UTF-8"}
