@@ -164,3 +164,10 @@ async def test_the_newest_is_the_template_with_what_its_name_stands_for_now() ->
     engine = engine_with("found", here=True)
     always = replace(template(pull=Pull.ALWAYS), pinned=OLD)
     assert await Images(engine, Store()).newest(always) == replace(always, pinned=PINNED)
+
+
+async def test_what_an_engine_leaves_aside_changes_nothing() -> None:
+    engine = engine_with("found", here=False)
+    engine.registry[NAME] = NAME
+    always = template(pull=Pull.ALWAYS)
+    assert await Images(engine, Store()).newest(always) == always

@@ -59,6 +59,8 @@ class Images:
     async def newest(self, template: Template) -> Template:
         """The template with the image that its name stands for at this moment."""
         fetched = await self.fetch(template, None, unheard)
+        if fetched.reference == template.image:
+            return template  # what stands for itself says no more than the name
         return replace(template, pinned=fetched.reference)
 
     async def pull(self, template: Template, reference: str, tell: Tell) -> str:
