@@ -269,6 +269,22 @@ async def test_one_without_a_handler_for_sigterm_ends_at_once_and_a_deaf_one_by_
     assert codes == [-signal.SIGKILL, -signal.SIGTERM]
 
 
+async def test_an_end_is_told_at_once_and_not_only_when_it_is_looked_for(
+    podman: Podman, tmp_path: Path
+) -> None:
+    seldom = ContainerEngine(tmp_path / "c", Clock.start(), sockets=[podman.socket], look=3600)
+    async with seldom as engine:
+        heard: list[str] = []
+        engine.on_exit(heard.append)
+        await run(engine, *QUIET)
+        await asyncio.sleep(1)  # past the look that follows the first list
+        await in_podman(podman, "kill", "hale-web-r1-1")
+        await until(lambda: heard == ["r1"])
+        # One that ends before anybody holds it, too.
+        await engine.start(launch("r2", made_of=template("true")))
+        await until(lambda: heard == ["r1", "r2"])
+
+
 async def test_one_removed_behind_our_back_has_ended(engine: ContainerEngine, podman: Podman) -> None:
     heard: list[str] = []
     engine.on_exit(heard.append)

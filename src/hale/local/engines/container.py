@@ -7,6 +7,7 @@ go and come back while hale runs: until then nothing is started, and what ran is
 import asyncio
 import json
 import logging
+import os
 import secrets
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -23,7 +24,7 @@ from hale.core.deployment import Template
 from hale.core.image import Credentials, Progress
 from hale.errors import EngineError, EngineUnavailableError, HaleError
 from hale.local.engines import container_config as config
-from hale.local.engines.container_api import Api, engine_errors
+from hale.local.engines.container_api import HINT, Api, engine_errors
 from hale.local.engines.container_calls import Containers, Found
 from hale.local.engines.container_config import SERVER
 from hale.local.engines.container_exec import ContainerExec
@@ -77,17 +78,21 @@ class _Held:
 class ContainerEngine:
     """`async with` takes over what runs, also when it comes to be known later; leaving lets it run on.
 
-    `folder` has logs, and the id by which containers of this hale are told from those of others.
+    `folder` has logs, and the id by which containers of this hale are told from those of others. Every `look`
+    seconds everything is looked at, for what no event told.
     """
 
-    def __init__(self, folder: Path, clock: Clock, *, sockets: Sequence[Path] | None = None) -> None:
+    def __init__(
+        self, folder: Path, clock: Clock, *, sockets: Sequence[Path] | None = None, look: float = _LOOK
+    ) -> None:
         self._records = Records(folder)
         self._clock = clock
         self._sockets = sockets
+        self._look_every = look
         self._held: dict[str, _Held] = {}
         self._listeners: list[Callable[[str], None]] = []
         self._starting: dict[str, asyncio.Lock] = {}
-        self._listed = False
+        self._listed = self._left = False
         self._tasks = asyncio.TaskGroup()
         self._work: set[asyncio.Task[None]] = set()
 
@@ -100,7 +105,7 @@ class ContainerEngine:
             self._server = _own_id(folder / _ID)
         except OSError as error:
             raise EngineError(f"cannot keep containers in {folder}: {error.strerror}") from error
-        self._api = Api(self._sockets or self._last_engine())
+        self._api = self._engine()
         self._images = Images(self._api)
         self._containers = Containers(self._api, self._server)
         self._network = ContainerNetwork(self._api, self._server)
@@ -116,6 +121,7 @@ class ContainerEngine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._left = True
         for task in self._work:
             task.cancel()
         try:
@@ -129,12 +135,14 @@ class ContainerEngine:
         with suppress(EngineError):
             await self._network.remove()
 
-    def _last_engine(self) -> Sequence[Path] | None:
-        """Where our containers are, if there are any: what runs in one engine is not known to another."""
-        with suppress(OSError):
-            if self._has_records():
-                return [Path((self._records.folder / _ENGINE).read_text())]
-        return None
+    def _engine(self) -> Api:
+        """The engine where our containers are, if there are any: what runs in one is not known to another."""
+        last = self._records.folder / _ENGINE
+        if self._sockets is None and not os.environ.get("DOCKER_HOST") and self._has_records():
+            with suppress(OSError):
+                hint = f"{HINT}; replicas were there last: remove {last} to leave them and use another engine"
+                return Api([Path(last.read_text())], hint=hint)
+        return Api(self._sockets)
 
     def _has_records(self) -> bool:
         return any(path.is_dir() for path in self._records.folder.iterdir())
@@ -228,7 +236,7 @@ class ContainerEngine:
             await self._miss()
             for held in [held for held in self._held.values() if self._is_due(held)]:
                 await self._copy(held)
-            pause = _LOOK
+            pause = self._look_every
 
     async def _miss(self) -> None:
         """Look for those that have ended and whose engine has not noticed."""
@@ -254,11 +262,12 @@ class ContainerEngine:
         found = await self._containers.ours()
         newest: dict[str, int] = {}
         for each in found:
-            newest[each.replica_id] = max(each.attempt, newest.get(each.replica_id, 0))
+            if each.begun:
+                newest[each.replica_id] = max(each.attempt, newest.get(each.replica_id, 0))
         for each in found:
             if self._busy(each.replica_id):
                 continue
-            if each.attempt == newest[each.replica_id] and each.begun:
+            if each.begun and each.attempt == newest[each.replica_id]:
                 await self._meet(each)
             else:
                 self._do(self._discard(each))
@@ -295,8 +304,8 @@ class ContainerEngine:
         held = _Held(inspected["Id"], stop_signal, instance)
         self._held[instance.replica_id] = held
         if not instance.running:
-            held.ended.set()
-            self._do(self._copy(held))
+            # Told after whoever starts it knows of it.
+            asyncio.get_running_loop().call_soon(self._ended, held)
         return held
 
     async def _look(self, held: _Held) -> None:
@@ -310,9 +319,13 @@ class ContainerEngine:
             return  # somebody else was as quick
         held.instance, held.copied = instance, inspected is None
         if not instance.running:
-            held.ended.set()
-            for listener in self._listeners:
-                listener(held.instance.replica_id)
+            self._ended(held)
+
+    def _ended(self, held: _Held) -> None:
+        held.ended.set()
+        for listener in self._listeners:
+            listener(held.instance.replica_id)
+        if not self._left:
             self._do(self._copy(held))
 
     # --- start ------------------------------------------------------------------------------
@@ -499,7 +512,13 @@ def _own_id(path: Path) -> str:
     with suppress(FileNotFoundError):
         if known := path.read_text():
             return known
-    path.write_text(made := secrets.token_hex(8))
+    made = secrets.token_hex(8)
+    part = path.with_suffix(".part")
+    with part.open("w") as file:
+        file.write(made)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)
     return made
 
 

@@ -111,12 +111,13 @@ class Api:
     Once an engine has answered, no other place is looked at: what runs there is not known elsewhere.
     """
 
-    def __init__(self, places: Sequence[Path] | None = None) -> None:
+    def __init__(self, places: Sequence[Path] | None = None, *, hint: str = HINT) -> None:
         self._places = places
+        self._hint = hint
         self._docker: aiodocker.Docker | None = None
         self._host: Host | None = None
         self.trouble: EngineUnavailableError | None = EngineUnavailableError(
-            "cannot reach a container engine: not looked for yet", hint=HINT
+            "cannot reach a container engine: not looked for yet", hint=hint
         )
 
     @property
@@ -171,12 +172,12 @@ class Api:
             )
             return
         raise EngineUnavailableError(
-            f"cannot reach a container engine: no answer from {', '.join(said)}", hint=HINT
+            f"cannot reach a container engine: no answer from {', '.join(said)}", hint=self._hint
         )
 
     def lost(self, why: str) -> None:
         """The engine went away; until the next `connect` no call is tried."""
-        self.trouble = EngineUnavailableError(f"cannot reach the container engine: {why}", hint=HINT)
+        self.trouble = EngineUnavailableError(f"cannot reach the container engine: {why}", hint=self._hint)
 
     async def close(self) -> None:
         if self._docker is not None:

@@ -62,12 +62,11 @@ class Labels:
 
     @classmethod
     def read(cls, labels: Mapping[str, str]) -> "Labels":
-        """ValueError or KeyError for what hale did not write."""
         return cls(
             labels[REPLICA],
             int(labels[ATTEMPT]),
-            tuple(json.loads(labels[_PORTS])),
-            tuple(json.loads(labels[_NOTES])),
+            tuple(json.loads(labels.get(_PORTS, "[]"))),
+            tuple(json.loads(labels.get(_NOTES, "[]"))),
         )
 
 

@@ -18,6 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+import aiodocker
 import aiohttp
 
 from hale.clock import Clock
@@ -35,6 +36,7 @@ LINES = 1000
 _MARK = "copied.json"
 _HEADER = 8
 _BATCH = 1 << 20
+_OK, _NOT_FOUND = 200, 404
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d) ?")
 _NO_END = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
 
@@ -194,8 +196,10 @@ class ContainerLogs:
         )
         with engine_errors(f"read the log of container {container[:12]}"):
             async with self.api.docker.session.get(url, timeout=_NO_END) as response:
-                if response.status != 200:
-                    return  # it is gone, or its log is
+                if response.status == _NOT_FOUND:
+                    return
+                if response.status != _OK:
+                    raise aiodocker.DockerError(response.status, await response.text())
                 pending = bytearray()
                 async for block in response.content.iter_any():
                     pending += block
@@ -221,15 +225,20 @@ class ContainerLogs:
         return lines
 
     async def prepare(self, replica_id: str, attempt: int) -> None:
+        """Make room for an attempt, when those before it are over."""
+        self._forget(replica_id)
         await self._in_thread(self.records.prepare, replica_id, attempt)
 
     async def remove(self, replica_id: str) -> None:
-        for key in [key for key in self._copies if key[0] == replica_id]:
-            del self._copies[key]
+        self._forget(replica_id)
         await self._in_thread(self.records.remove, replica_id)
 
     def close(self) -> None:
         self._thread.shutdown()
+
+    def _forget(self, replica_id: str) -> None:
+        for key in [key for key in self._copies if key[0] == replica_id]:
+            del self._copies[key]
 
     def _copy(self, replica_id: str, attempt: int) -> _Copy:
         key = (replica_id, attempt)
