@@ -41,7 +41,17 @@ def render(spec: Spec, settings: Settings | None = None, known: Known | None = N
     objects = _objects(spec, template, settings, names, known, findings)
     findings.raise_refused()
     _note_the_rest(spec, findings)
-    return Rendered(tuple(objects), tuple(findings.notes), tuple(findings.secrets))
+    notes = sorted(findings.notes, key=lambda note: (note.line or 0, note.column or 0))
+    return Rendered(tuple(objects), tuple(notes), tuple(findings.secrets))
+
+
+def _check_image(spec: Spec, findings: Findings) -> None:
+    if not spec.image:
+        findings.refuse(
+            ("image",), "is missing: a cluster runs images", "build one, push it and name it here"
+        )
+    elif any(character.isspace() for character in spec.image):
+        findings.refuse(("image",), "must be the name of an image, which has no blanks")
 
 
 def _objects(

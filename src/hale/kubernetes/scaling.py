@@ -149,7 +149,7 @@ def _trigger(
 
 
 def _query(port: int, settings: Settings, names: Names) -> str | None:
-    """The average of five minutes in seconds; without any request 0, which asks for no replica."""
+    """The average of five minutes in seconds; without any request nothing, which asks for no replica."""
     given = settings.prometheus.query if settings.prometheus else None
     if given is not None:
         known = {"namespace": names.namespace, "name": names.base, "port": str(port)}
@@ -177,8 +177,7 @@ def _query(port: int, settings: Settings, names: Names) -> str | None:
             return None
     scale = " / 1000" if route.controller == "envoy-gateway" else ""  # it counts milliseconds
     total, count = (_rate(f"{metric}_{part}", labels) for part in ("sum", "count"))
-    # A comparison drops what is no number: 0 / 0.
-    return f"({total} / {count}{scale} >= 0) or vector(0)"
+    return f"{total} / {count}{scale} >= 0"  # a comparison drops what is no number: 0 / 0
 
 
 def _rate(metric: str, labels: tuple[str, ...]) -> str:

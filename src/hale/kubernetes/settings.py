@@ -21,8 +21,9 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _DOMAIN_LENGTH = 253 - 41
 """Characters: a deployment's label and a dot go before it in a host name."""
-_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([KMGTPE]i|[kMGTPE])?")
+_QUANTITY = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?([KMGTPE]i|[kMGTPE])?")
 _QUALIFIED = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _ADDRESS = re.compile(r"https?://[^\s/]+[^\s]*")
 _PARTS = 63
@@ -51,7 +52,8 @@ Domain = Annotated[
     Line, _like(_NAME, 253, "a domain of small letters, digits and -"), AfterValidator(_domain)
 ]
 Quantity = Annotated[Line, _like(_QUANTITY, 32, "a quantity of Kubernetes, like 512Mi or 8Gi")]
-Qualified = Annotated[Line, _like(_QUALIFIED, 253 + 64, "a name like nvidia.com/gpu")]
+Qualified = Annotated[Line, _like(_QUALIFIED, 63, "a name like example.org/pool, at most 63 characters")]
+Resource = Annotated[Line, _like(_RESOURCE, 63, "a name like nvidia.com/gpu, at most 63 characters")]
 LabelValue = Annotated[Line, _like(_LABEL_VALUE, _PARTS, "the value of a label")]
 Address = Annotated[Line, _like(_ADDRESS, 2000, "an address like http://prometheus.monitoring:9090")]
 Image = Annotated[Line, Field(min_length=1)]
@@ -72,7 +74,7 @@ class Machine(Model):
     cpus: Annotated[float, Field(ge=0.001, le=10_000, allow_inf_nan=False)] | None = None
     memory: Quantity | None = None
     gpus: Annotated[Whole, Field(ge=0, le=10_000)] = 0
-    gpu_resource: Qualified = "nvidia.com/gpu"
+    gpu_resource: Resource = "nvidia.com/gpu"
     node_selector: dict[Qualified, LabelValue] = Field(default_factory=dict)
 
     @classmethod

@@ -15,7 +15,7 @@ from hale.kubernetes.names import SECURITY, Names, Object
 from hale.kubernetes.settings import Settings
 from hale.kubernetes.variables import escaped, from_secret, referenced
 from hale.spec.problems import Loc
-from hale.spec.schema import S3, Integration, Spaces, Spec
+from hale.spec.schema import S3, Integration, Spaces, Spec, Volume
 
 FOLDER = "/volume"
 _CONTENT = "content"
@@ -100,8 +100,10 @@ def mounted(spec: Spec, template: Template, settings: Settings, names: Names, fi
         )
         if not source.writable
     ]
+    for index, source in enumerate(template.sources):
+        _check_target(index, source, spec, findings)
     if template.sources:
-        _note_access(spec, settings, findings)
+        _note_access(settings, findings)
     return Mounted(
         tuple(
             {"name": _name(index), "persistentVolumeClaim": {"claimName": claim}}
@@ -133,7 +135,8 @@ def _claim_name(source: Source, settings: Settings, names: Names) -> str:
     """One that is written to must be found again, whatever else changes; the others can be filled anew."""
     if source.writable:
         return names.volume(source.name, source.type)
-    return names.volume(source.name, source.type, source.key, settings.volumes.storage_class)
+    kept_on = (settings.volumes.storage_class, settings.volumes.access_mode)
+    return names.volume(source.name, source.type, source.key, *kept_on)
 
 
 def _claim(name: str, settings: Settings, names: Names) -> Object:
@@ -275,7 +278,15 @@ def _url_key(source: Source) -> str:
     return f"{variable(source.name)}_URL"
 
 
-def _note_access(spec: Spec, settings: Settings, findings: Findings) -> None:
+def _check_target(index: int, source: Source, spec: Spec, findings: Findings) -> None:
+    if ":" in source.target:
+        each = (spec.integrations or ())[index]
+        field = "name" if isinstance(each, Volume) or each.path is None else "path"
+        message = f"can't be mounted at {source.target} on a cluster"
+        findings.refuse(("integrations", index, field), message, "choose a path without a colon")
+
+
+def _note_access(settings: Settings, findings: Findings) -> None:
     if settings.volumes.access_mode == "ReadWriteOnce":
         message = "are on volumes that one node at a time can have: every replica must run there"
         findings.note(("integrations",), message, "set volumes.accessMode: ReadWriteMany in the settings")
