@@ -72,6 +72,25 @@ async def test_a_volume_holds_the_files_and_no_history(
     assert list(folder.parent.iterdir()) == [folder]
 
 
+async def test_the_files_of_a_repository_on_this_machine_stay_its_own(
+    volumes: FolderVolumes, repository: Repository
+) -> None:
+    before = {path.name: path.stat() for path in repository.objects.rglob("*") if path.is_file()}
+    await volumes.fill("d1", from_git(repository.url), untold)
+    after = {path.name: path.stat() for path in repository.objects.rglob("*") if path.is_file()}
+    assert {name: (was.st_mode, was.st_nlink) for name, was in before.items()} == {
+        name: (now.st_mode, now.st_nlink) for name, now in after.items()
+    }
+
+
+async def test_files_of_one_content_take_room_once(volumes: FolderVolumes, repository: Repository) -> None:
+    wanted = from_git(repository.url)
+    await volumes.fill("d1", wanted, untold)
+    folder = Path(volumes.folder("d1", wanted))
+    assert (folder / "model.bin").samefile(folder / "again.bin")
+    assert (folder / "model.bin").stat().st_nlink == 2
+
+
 async def test_modes_and_links_are_those_of_the_repository_and_nobody_writes(
     volumes: FolderVolumes, repository: Repository
 ) -> None:

@@ -189,6 +189,8 @@ class _Git:
 
 def _replace(found: Iterable[Pointer], objects: Path) -> list[Pointer]:
     """Put objects in the place of pointers; the pointers whose objects are missing."""
+    for pointer in found:
+        pointers.make_own(pointer, objects)
     return [pointer for pointer in found if not pointers.replace(pointer, objects)]
 
 

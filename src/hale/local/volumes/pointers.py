@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,15 @@ class Pointer:
 def find(folder: Path) -> list[Pointer]:
     """Every pointer in the folder."""
     return list(_find(folder))
+
+
+def make_own(pointer: Pointer, objects: Path) -> None:
+    """Have a copy where git-lfs took the very file, as it does from a repository of this machine."""
+    found = pointer.object(objects)
+    if found.is_file() and found.stat().st_nlink > 1:
+        copy = found.with_suffix(".copy")
+        shutil.copyfile(found, copy)
+        copy.replace(found)
 
 
 def replace(pointer: Pointer, objects: Path) -> bool:
