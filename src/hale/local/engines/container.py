@@ -40,7 +40,7 @@ from hale.ports import ExecResult, Instance, Launch, LogLine
 log = logging.getLogger(__name__)
 
 _ID, _ENGINE = "id", "engine"
-_RETRY = 1.0
+_RETRY, _LONGEST_RETRY = 1.0, 4.0
 _FIRST_LOOK, _LOOK = 0.5, 5.0
 _POLL, _LONGEST_POLL = 0.05, 1.0
 _KILLED_WITHIN = 30.0
@@ -187,12 +187,12 @@ class ContainerEngine:
 
     async def _watch(self) -> None:
         """Hear of ends as they happen, look at everything now and then; come back to an engine that went."""
-        told = ""
+        told, pause = "", _RETRY
         while True:
             try:
                 if self._api.trouble is not None:
                     await self._reach()
-                told = ""
+                told, pause = "", _RETRY
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._hear())
                     group.create_task(self._look_around())
@@ -200,13 +200,15 @@ class ContainerEngine:
                 told = self._away(str(_first(errors)), told)
             except* Exception:  # what it says may be beyond us; it is asked again
                 log.exception("cannot follow the container engine")
-            await asyncio.sleep(_RETRY)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_RETRY)
 
     def _away(self, why: str, told: str) -> str:
         if self._api.trouble is None:
             self._api.lost(why)
         if why != told:
-            log.warning("%s", why)
+            # One that was never there may never be wanted.
+            log.log(logging.WARNING if self._listed else logging.INFO, "%s", why)
         return why
 
     async def _hear(self) -> None:
@@ -371,9 +373,8 @@ class ContainerEngine:
         if found.running:
             with suppress(EngineError):
                 await self._containers.signal(found.container, "SIGKILL")
-        if found.begun:
-            with suppress(EngineError):
-                await self._logs.copy(found.container, found.replica_id, found.attempt)
+        with suppress(EngineError):
+            await self._logs.copy(found.container, found.replica_id, found.attempt)
         await self._containers.delete(found.container)
 
     # --- stop -------------------------------------------------------------------------------
