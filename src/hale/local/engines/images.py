@@ -6,10 +6,11 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 import aiodocker
+import aiohttp
 from yarl import URL
 
 from hale.core.image import DOCKER_HUB, Credentials, ImageName, Progress, is_id, is_local, parse_name
@@ -24,6 +25,7 @@ Tell = Callable[[Progress], None]
 _LIBPOD = "v4.0.0/libpod"
 _SILENCE = 300.0
 """Seconds without a word of a pull, after which it is given up: unpacking a layer may take minutes."""
+_PULLS_WITHIN = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=_SILENCE)
 _HUB_FOR_DOCKER = "https://index.docker.io/v1/"
 _PROBE = "hale/log-in:probe"
 """An image that no registry has."""
@@ -126,16 +128,19 @@ class Images:
     async def _records(
         self, name: ImageName, credentials: Credentials | None
     ) -> AsyncGenerator[Mapping[str, Any], None]:
-        """What the engine tells of the pull, with the library's errors; TimeoutError after a long silence."""
+        """What the engine tells of the pull. The library takes a broken stream for a finished one."""
         place = f"{name.place}@{name.digest}" if name.digest else name.place
-        tag, told = None if name.digest else name.tag, _told(credentials, name.host)
-        records = self._api.docker.images.pull(place, tag=tag, auth=told, stream=True, timeout=None)
-        async with aclosing(cast(AsyncGenerator[Mapping[str, Any], None], records)) as stream:
-            while True:
-                async with asyncio.timeout(_SILENCE):
-                    record = await anext(stream, None)
-                if record is None:
-                    return
+        query = {"fromImage": place} | ({} if name.digest else {"tag": name.tag})
+        told = _told(credentials, name.host)
+        headers = {"X-Registry-Auth": _encoded(told)} if told else {}
+        url = self._api.url("images/create", **query)
+        async with self._api.docker.session.post(url, headers=headers, timeout=_PULLS_WITHIN) as answer:
+            if not answer.ok:
+                raise aiodocker.DockerError(answer.status, _said(await answer.json(content_type=None)))
+            async for line in answer.content:
+                record = json.loads(line)
+                if "error" in record:
+                    raise aiodocker.DockerError(answer.status, _said(record))
                 yield record
 
     @asynccontextmanager
@@ -145,7 +150,7 @@ class Images:
         with engine_errors(f"pull {image}"):
             try:
                 yield
-            except TimeoutError as error:
+            except aiohttp.SocketTimeoutError as error:
                 raise pull_errors.silent(image, name, _SILENCE) from error
             except aiodocker.DockerError as error:
                 if error.status == _NO_CONNECTION:
@@ -168,7 +173,7 @@ class Images:
         headers = {}
         if credentials is not None and credentials.server == name.host:
             told = {name.host: {"username": credentials.username, "password": credentials.password}}
-            headers["X-Registry-Config"] = base64.urlsafe_b64encode(json.dumps(told).encode()).decode()
+            headers["X-Registry-Config"] = _encoded(told)
         url = self._libpod("images/search").with_query(term=name.place, listTags="true", limit="1")
         async with self._api.docker.session.get(url, headers=headers) as answer:
             return answer.status != 200 and "404" in await answer.text()
@@ -240,8 +245,9 @@ class Images:
         name = parse_name(f"{credentials.server}/{_PROBE}")
         with engine_errors(f"log in to {credentials.server}"):
             try:
-                async for _ in self._records(name, credentials):
-                    continue
+                async with aclosing(self._records(name, credentials)) as records:
+                    async for _ in records:
+                        continue
             except aiodocker.DockerError as error:
                 if error.status == _NO_CONNECTION:
                     raise
@@ -266,3 +272,13 @@ def _told(credentials: Credentials | None, host: str) -> dict[str, Any] | None:
     if credentials is None or credentials.server != host:
         return None
     return {"username": credentials.username, "password": credentials.password, "serveraddress": host}
+
+
+def _encoded(told: Mapping[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(told).encode()).decode()
+
+
+def _said(record: Mapping[str, Any]) -> str:
+    """The words of an error, whether it is an answer or one record among others."""
+    detail = record.get("errorDetail") or {}
+    return str(detail.get("message") or record.get("error") or record.get("message") or "")
