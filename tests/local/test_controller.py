@@ -647,3 +647,24 @@ async def test_what_comes_of_a_revision_that_is_not_the_newest_any_more_concerns
         assert (rig.engine.starts, rig.phases()) == ([], [])
         assert rig.controller.preparer.preparation("web") is not None
         rig.controller.preparer.cancel("web")
+
+
+async def test_what_replicas_wrote_stays_until_the_deployment_goes() -> None:
+    rig = Rig()
+    async with rig.hale():
+        await rig.deploy(integrations=[{"name": "cache", "type": "volume"}])
+        await asyncio.sleep(5)
+        await rig.deploy(number=2, integrations=[{"name": "data", "type": "s3", "url": "s3://models/1/"}])
+        await asyncio.sleep(5)
+        await rig.deploy(number=3)
+        await asyncio.sleep(60)
+        assert rig.volumes.filled == {("web", "cache")}
+    async with rig.hale():
+        await asyncio.sleep(60)
+        assert rig.volumes.filled == {("web", "cache")}
+        deployment = await rig.store.deployment("web")
+        assert deployment is not None
+        await rig.store.put_deployment(replace(deployment, deleted_at=1.0))
+        rig.controller.wake("web")
+        await asyncio.sleep(60)
+        assert rig.volumes.filled == set()

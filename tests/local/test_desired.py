@@ -123,3 +123,9 @@ def test_volumes_are_mounted_from_where_they_are() -> None:
 
 def test_machine_types_stand_for_their_limits() -> None:
     assert desired(revision()).template.machine == Machine("C4", 4.0, 8 << 30)
+
+
+def test_volumes_that_were_written_to_are_known_of_every_revision() -> None:
+    cache = {"integrations": [{"name": "cache", "type": "volume"}, *DATA["integrations"]]}
+    revisions = [revision(3), revision(2, **DATA), revision(1, **cache)]
+    assert COMPILER.written(revisions) == {"cache"}

@@ -75,6 +75,12 @@ class Compiler:
                 return replace(self._template(revision), key=replica.template)
         return None
 
+    def written(self, revisions: Sequence[Revision]) -> frozenset[str]:
+        """The keys of the volumes that replicas of these can write to."""
+        # Few specs have any: the others need not be compiled for this.
+        having = [self._of(revision).template for revision in revisions if '"volume"' in revision.document]
+        return frozenset(source.key for each in having for source in each.sources if source.writable)
+
     def _template(self, revision: Revision) -> Template:
         return self._mounted(self._of(revision).template, revision.deployment_id)
 

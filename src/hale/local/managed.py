@@ -19,7 +19,10 @@ def server_id(replica: Replica) -> str:
 
 @dataclass(slots=True)
 class Managed:
-    """One deployment: what is wanted of it by its newest revision, and its replicas, those that ended too."""
+    """One deployment: what is wanted of it by its newest revision, and its replicas, those that ended too.
+
+    `written` are the keys of volumes that its replicas may have written to, of whatever revision.
+    """
 
     deployment: Deployment
     newest: Revision
@@ -27,13 +30,17 @@ class Managed:
     marks: Marks
     templates: dict[str, Template] = field(default_factory=dict)
     replicas: dict[str, Replica] = field(default_factory=dict)
+    written: frozenset[str] = frozenset()
     timer: asyncio.TimerHandle | None = None
     serving: bool = False
 
     def used_volumes(self, lives: Callable[[Replica], bool]) -> frozenset[str]:
-        """The keys of those that the newest revision names, or a replica that lives."""
+        """The keys of those that the newest revision names, or a replica that lives, or that were written to.
+
+        What replicas wrote is nowhere else: it stays until the deployment goes.
+        """
         used = [self.desired.template, *(self.template(r) for r in self.replicas.values() if lives(r))]
-        return frozenset(source.key for template in used for source in template.sources)
+        return self.written.union(source.key for template in used for source in template.sources)
 
     def template(self, replica: Replica) -> Template:
         return self.templates[replica.template]

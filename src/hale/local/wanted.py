@@ -33,6 +33,7 @@ class Wanted:
         managed.replicas = {replica.id: replica for replica, _ in states}
         managed.serving = any(replica.phase is Phase.READY for replica, _ in states)
         managed.templates = {desired.template.key: desired.template}
+        managed.written = self._compiler.written(await self._store.revisions(deployment.id))
         await self.load_templates(managed)
         return managed, states
 
@@ -44,6 +45,7 @@ class Wanted:
             newest = replace(newest, image=managed.newest.image, prepared_at=managed.newest.prepared_at)
         desired = self._compiler.desired(deployment, newest, not_before=self.not_before)
         managed.deployment, managed.newest, managed.desired = deployment, newest, desired
+        managed.written |= self._compiler.written([newest])
         used = {replica.template for replica in managed.replicas.values()}
         managed.templates = {key: kept for key, kept in managed.templates.items() if key in used}
         managed.templates[desired.template.key] = desired.template
