@@ -44,6 +44,7 @@ def place(tmp_path: Path) -> Path:
 @pytest.fixture
 async def volumes(place: Path) -> AsyncIterator[FolderVolumes]:
     async with FolderVolumes(place) as made:
+        await made.keep("nobody", ())  # after what is done at the start
         yield made
 
 

@@ -181,7 +181,19 @@ async def test_a_start_removes_what_was_half_filled_or_half_removed(place: Path)
         (place / "d1" / name / "volume").mkdir(parents=True)
     (place / "gone" / ".removing-x-0000").mkdir(parents=True)
     async with FolderVolumes(place):
-        await eventually(lambda: [path.name for path in place.rglob("*")] == ["d1", whole.name, "volume"])
+        await eventually(lambda: os.listdir(place) == ["d1"] and os.listdir(place / "d1") == [whole.name])
+    assert [path.name for path in whole.iterdir()] == ["volume"]
+
+
+async def test_what_is_removed_at_the_start_is_not_removed_twice_at_once(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(500):
+        (place / "d1" / ".removing-x-0000" / str(number % 10) / str(number)).mkdir(parents=True)
+    async with FolderVolumes(place) as volumes:
+        await volumes.keep("d1", ())
+    assert os.listdir(place) == []
+    assert caplog.records == []
 
 
 async def test_what_is_half_filled_goes_with_the_others(

@@ -16,6 +16,7 @@ from hale.core.image import Progress
 from hale.core.volume import Source
 from hale.errors import HaleError, PreparationError
 from hale.local.volumes import git_lfs, git_remote, s3, trees
+from hale.local.volumes.threads import FILLING, REMOVING, in_thread
 from hale.local.volumes.trouble import Event, of_system
 from hale.spec.naming import slug
 
@@ -51,7 +52,7 @@ class FolderVolumes:
         except OSError as error:
             raise HaleError(f"cannot keep volumes in {self._folder}: {of_system(error).why}") from error
         await self._tasks.__aenter__()
-        self._sweeping = self._tasks.create_task(asyncio.to_thread(self._sweep))
+        self._sweeping = self._tasks.create_task(in_thread(REMOVING, self._sweep))
         return self
 
     async def __aexit__(
@@ -71,7 +72,7 @@ class FolderVolumes:
         turn = self._turns.setdefault(place, asyncio.Lock())
         async with turn:
             try:
-                if not await asyncio.to_thread(Path(place).is_dir):
+                if not await in_thread(FILLING, Path(place).is_dir):
                     await self._make(Path(place), source, tell)
             except OSError as error:
                 shown = _SHOWN[source.type](source) if source.type in _SHOWN else ""
@@ -83,25 +84,25 @@ class FolderVolumes:
         volume, scratch = beside / "volume", beside / "scratch"
         going_on = False
         try:
-            await asyncio.to_thread(self._prepare, place.parent, beside, scratch, volume)
+            await in_thread(FILLING, self._prepare, place.parent, beside, scratch, volume)
             if source.type in _FILLS:
                 tell(Progress())
                 await _FILLS[source.type](source, volume, scratch, tell)
-            await asyncio.to_thread(_settle, volume, writable=source.writable)
+            await in_thread(FILLING, _settle, volume, writable=source.writable)
             volume.rename(place)
-            await asyncio.to_thread(_flush, place.parent)
+            await in_thread(FILLING, _flush, place.parent)
         except PreparationError as error:
             going_on = error.event == Event.UNREACHABLE
             raise
         finally:
             if not going_on:
-                await asyncio.to_thread(_remove, beside)
+                await in_thread(FILLING, _remove, beside)
 
     # --- removing ---------------------------------------------------------------------------
 
     async def keep(self, deployment_id: str, keys: Collection[str]) -> None:
         try:
-            await asyncio.to_thread(self._keep, self._folder / deployment_id, set(map(_digest, keys)))
+            await in_thread(REMOVING, self._keep, self._folder / deployment_id, set(map(_digest, keys)))
         except OSError as error:
             raise HaleError(
                 f"cannot remove volumes of deployment {deployment_id}: {of_system(error).why}"
@@ -115,7 +116,7 @@ class FolderVolumes:
                 _remove(entry)
                 continue
             # What is half removed must not be taken for whole.
-            away = entry.with_name(f"{_REMOVING}{entry.name}-{secrets.token_hex(4)}")
+            away = entry.with_name(f"{_REMOVING}{entry.name}-{secrets.token_hex(4)}-{self._token}")
             entry.rename(away)
             _remove(away)
         if not digests:

@@ -18,6 +18,7 @@ from hale.local.volumes.child import run
 from hale.local.volumes.git_remote import SCHEMES, Remote, shown
 from hale.local.volumes.pointers import Pointer
 from hale.local.volumes.programs import find, surroundings
+from hale.local.volumes.threads import FILLING, in_thread
 from hale.local.volumes.trouble import DISK_FULL, Event, Failure, told, trouble
 
 _LOOK = 0.5
@@ -92,10 +93,10 @@ async def fill(source: Source, folder: Path, scratch: Path, tell: Callable[[Prog
     """Make the folder the files of the commit; objects that are here already are not fetched again."""
     git = _Git(source, _remote(source), folder, scratch, tell)
     await git.fetch()
-    found = await asyncio.to_thread(pointers.find, folder)
+    found = await in_thread(FILLING, pointers.find, folder)
     if found:
         await git.fetch_large(found)
-        missing = await asyncio.to_thread(_replace, found, git.objects)
+        missing = await in_thread(FILLING, _replace, found, git.objects)
         if missing:
             name = missing[0].path.relative_to(folder)
             git.fail(Failure(Event.NOT_FOUND, f"the content of {name} is not on the server", fatal=True))
@@ -153,11 +154,11 @@ class _Git:
             finally:
                 looking.cancel()
         self._judge(code, lines)
-        self.tell(await asyncio.to_thread(_progress, found, self.objects.parent))
+        self.tell(await in_thread(FILLING, _progress, found, self.objects.parent))
 
     async def _look(self, found: Sequence[Pointer]) -> None:
         while True:
-            self.tell(await asyncio.to_thread(_progress, found, self.objects.parent))
+            self.tell(await in_thread(FILLING, _progress, found, self.objects.parent))
             await asyncio.sleep(_LOOK)
 
     async def _run(self, *arguments: str) -> None:

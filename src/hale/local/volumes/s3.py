@@ -1,6 +1,5 @@
 """Volumes from S3 and what speaks like it, by rclone: told by its environment alone, heard by its JSON."""
 
-import asyncio
 import json
 import re
 from collections import deque
@@ -12,6 +11,7 @@ from hale.core.image import Progress
 from hale.core.volume import Source
 from hale.local.volumes.child import run
 from hale.local.volumes.programs import find_rclone, surroundings
+from hale.local.volumes.threads import FILLING, in_thread
 from hale.local.volumes.trouble import DISK_FULL, Event, Failure, told, trouble
 
 _OPTIONS = (
@@ -95,10 +95,10 @@ async def fill(source: Source, folder: Path, scratch: Path, tell: Callable[[Prog
     prefix = prefix.strip("/")
     # With the slash it is never taken for an object's name.
     await _sync(source, f"{bucket}/{prefix}/" if prefix else f"{bucket}/", folder, scratch, tell)
-    if not prefix or not await asyncio.to_thread(_empty, folder):
+    if not prefix or not await in_thread(FILLING, _empty, folder):
         return
     await _sync(source, f"{bucket}/{prefix}", folder, scratch, tell)
-    if await asyncio.to_thread(_empty, folder):
+    if await in_thread(FILLING, _empty, folder):
         nothing = Failure(
             Event.NOT_FOUND, "there is nothing with that prefix", "correct the integration's url", fatal=True
         )
