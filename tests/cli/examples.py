@@ -116,14 +116,61 @@ def backoff_replica() -> Any:
     )
 
 
-def health(*replicas: Any, name: str = "web", revision: int = 3) -> Any:
+def preparation(doing: str = "pulling web:2", **more: Any) -> Any:
+    """Twelve seconds under way."""
+    return {
+        "revision": 3,
+        "doing": doing,
+        "since": iso(NOW - 12),
+        "progress": {"done": 3, "total": 5, "bytesDone": 41_000_000, "bytesTotal": 120_000_000},
+        "failures": 0,
+        "error": None,
+        "retryAt": None,
+    } | more
+
+
+DENIED = (
+    "cannot pull registry.example.org/team/web:2: access denied (hint: name the registry's connection in"
+    " `containerRegistry`: `hale registry list`)"
+)
+
+
+def waiting(**more: Any) -> Any:
+    """A pull that failed twice and is tried again in 14 seconds."""
+    failed = {"failures": 2, "error": DENIED, "retryAt": iso(NOW + 14)}
+    return preparation("pulling registry.example.org/team/web:2", **failed | more)
+
+
+def registry(name: str = "corp", **more: Any) -> Any:
+    return {
+        "id": f"id-of-{name}",
+        "name": name,
+        "url": "registry.example.org:5000",
+        "namespace": "team",
+        "username": "puller",
+        "kind": "other",
+        "dtCreated": iso(NOW - 9000),
+        "dtModified": iso(NOW - 600),
+    } | more
+
+
+def secret(name: str, *, used: bool = False, changed: float = 9000) -> Any:
+    return {
+        "name": name,
+        "dtCreated": iso(NOW - 9000),
+        "dtModified": iso(NOW - changed),
+        "hasDeploymentAttached": used,
+    }
+
+
+def health(*replicas: Any, name: str = "web", revision: int = 3, **more: Any) -> Any:
     return {
         "deploymentId": WEB,
         "name": name,
         "revision": revision,
         "endpoint": "web.localhost:8080",
         "replicas": list(replicas),
-    }
+    } | more
 
 
 def deployment(**more: Any) -> Any:

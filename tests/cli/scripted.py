@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._send(*answer)
         return self._send(200, answer)
 
-    do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 # as http.server wants it
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 # as http.server wants it
 
     def _send(self, status: int, answer: Any) -> None:
         stream = self.headers.get("Accept") == "text/event-stream" and isinstance(answer, bytes)

@@ -389,10 +389,10 @@ def test_wrong_usage_is_exit_2(hale: Hale, arguments: list[str], said: str) -> N
     assert "Traceback" not in done.stderr
 
 
-def test_a_container_engine_is_refused(hale: Hale) -> None:
-    done = hale("serve", "--engine", "container")
+def test_a_file_of_machine_types_that_is_not_there_is_refused(hale: Hale, tmp_path: Path) -> None:
+    done = hale("serve", "--machines", str(tmp_path / "none.toml"))
     assert done.returncode == 1
-    assert "there is no container engine yet\nhint: --engine process" in done.stderr
+    assert done.stderr.startswith("error: cannot read machine types from ")
 
 
 def test_without_a_command_help_is_shown(hale: Hale) -> None:

@@ -50,6 +50,19 @@ def test_an_applied_spec_comes_out_one_way(known: dict[str, Any], ok: bool | Non
     assert ("" if result is None else result.message) == said
 
 
+def test_an_error_of_a_pull_ends_the_wait_with_its_own_hint() -> None:
+    known = replace(
+        DEPLOYMENT, healthy_at=None, applied_at=None, error="cannot pull x: no such tag (hint: tags)"
+    )
+    result = outcome(Snapshot(known, HEALTH), "s3")
+    assert result is not None
+    assert (result.ok, result.message, result.hint) == (
+        False,
+        "cannot deploy web: cannot pull x: no such tag",
+        "tags",
+    )
+
+
 def test_a_wait_ends_soon_after_an_event_and_gathers_a_burst() -> None:
     wakes = Wakes()
     events = [answers.event(e.event(number, 1, "x")) for number in range(20)]

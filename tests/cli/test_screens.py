@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,6 +15,7 @@ from rich.console import Console, RenderableType
 
 from hale.cli import answers, live, screens
 from hale.cli.follow import Snapshot
+from hale.core.words import ending
 
 FOLDER = Path(__file__).parent / "screens"
 
@@ -102,6 +104,97 @@ def test_live_view_of_fifty_replicas_shows_those_that_matter_and_counts_the_othe
     deployment = replace(DEPLOYMENT, name="a very long name " * 12, wanted=50)
     snapshot = Snapshot(deployment, many(48), EVENTS * 4)
     same("live-50", drawn(live.screen(snapshot, "Ctrl-C stops it.", e.NOW, 80, 23)))
+
+
+PREPARING = answers.deployment(e.deployment(spec={"dtHealthy": None, "externalApplied": None}))
+REFUSED = replace(PREPARING, error=e.DENIED)
+
+PREPARATIONS = [
+    pytest.param("pulling", PREPARING, e.preparation(), id="pulling"),
+    pytest.param(
+        "filling",
+        PREPARING,
+        e.preparation(
+            "filling volume falcon",
+            progress={"done": 12, "total": 40, "bytesDone": 1_200_000_000, "bytesTotal": 3_400_000_000},
+        ),
+        id="filling",
+    ),
+    pytest.param("pull-failed", PREPARING, e.waiting(), id="failed, tried again"),
+    pytest.param("pull-refused", REFUSED, e.waiting(), id="refused, the error is told once"),
+]
+
+
+@pytest.mark.parametrize(("name", "deployment", "preparation"), PREPARATIONS)
+def test_live_view_shows_how_far_a_preparation_is_over_the_replicas_that_serve(
+    name: str, deployment: answers.Deployment, preparation: Any
+) -> None:
+    health = answers.health(e.health(e.ready_replica() | {"revision": 2}, preparation=preparation))
+    snapshot = Snapshot(deployment, health, EVENTS[:1])
+    same(f"live-{name}", drawn(live.screen(snapshot, "Ctrl-C stops it.", e.NOW, 80, 23)))
+
+
+@pytest.mark.parametrize(("name", "deployment", "preparation"), PREPARATIONS)
+def test_get_shows_how_far_a_preparation_is(
+    name: str, deployment: answers.Deployment, preparation: Any
+) -> None:
+    health = answers.health(e.health(preparation=preparation))
+    same(f"get-{name}", drawn(screens.deployment_screen(deployment, health, e.NOW)))
+
+
+def test_get_tells_a_lack_of_memory_an_exit_and_a_signal_apart() -> None:
+    ends = {e.R1: {"out_of_memory": True}, e.R2: {}, e.R3: {}}
+    codes = {e.R1: 137, e.R2: 3, e.R3: -9}
+    replicas = [
+        e.replica(
+            each, "ready", 60, restarts=1, lastRestart=[e.link("exit", 61, ending(codes[each], "2 s", **how))]
+        )
+        for each, how in ends.items()
+    ]
+    same("get-ends", drawn(screens.deployment_screen(DEPLOYMENT, answers.health(e.health(*replicas)), e.NOW)))
+
+
+def test_history_shows_images_with_what_their_names_stood_for() -> None:
+    base = {"applied_at": e.NOW - 50, "created_at": e.NOW - 60, "replicas": 2, "error": ""}
+    digest = "registry.example.org/web@sha256:" + "3f9a6c21b0d4" + "0" * 52
+    rows = [
+        answers.Revision(
+            3, "s3", healthy_at=None, current=True, runs="web:2", image="web:2", **base | {"applied_at": None}
+        ),
+        answers.Revision(
+            2,
+            "s2",
+            healthy_at=e.NOW - 9,
+            current=False,
+            runs="serve it",
+            image="web:1",
+            digest=digest,
+            **base,
+        ),
+        answers.Revision(1, "s1", healthy_at=e.NOW - 55, current=False, runs="uvicorn app:app", **base),
+    ]
+    same("history-images", drawn(screens.history(rows, e.NOW)))
+
+
+def test_registries_are_a_table() -> None:
+    rows = [e.registry(), e.registry("hub", url="docker.io", namespace="", kind="dockerhub")]
+    same("registries", drawn(screens.registries([answers.registry(each) for each in rows], e.NOW)))
+
+
+def test_secrets_are_a_table_without_values() -> None:
+    rows = [e.secret("DB_PASSWORD", used=True), e.secret("API_KEY", changed=60)]
+    same("secrets", drawn(screens.secrets([answers.secret(each) for each in rows], e.NOW)))
+
+
+@pytest.mark.parametrize("preparation", [e.preparation(), e.waiting()])
+@pytest.mark.parametrize(("width", "height"), [(80, 23), (40, 12), (20, 5), (1, 1)])
+def test_a_preparation_fits_every_terminal(preparation: Any, width: int, height: int) -> None:
+    health = answers.health(e.health(e.ready_replica(), preparation=preparation))
+    lines = drawn(
+        live.screen(Snapshot(PREPARING, health, EVENTS), "x", e.NOW, width, height), width
+    ).splitlines()
+    assert len(lines) <= height
+    assert all(len(line) <= width for line in lines)
 
 
 @pytest.mark.parametrize("replicas", [0, 1, 3, 8, 50])

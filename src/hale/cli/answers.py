@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from hale.core.event import Cause, Event, Level, Link
+from hale.core.image import Preparation, Progress
 from hale.core.probe import ProbeResult
 
 JSON = Any  # what json.loads gives
@@ -72,13 +73,14 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A deployment's replicas."""
+    """A deployment's replicas, and what its newest revision waits for before its first one."""
 
     deployment_id: str
     name: str
     revision: int
     endpoint: str
     replicas: tuple[Replica, ...] = ()
+    preparation: Preparation | None = None
 
     @property
     def running(self) -> tuple[Replica, ...]:
@@ -103,6 +105,31 @@ class Revision:
     replicas: int | None
     runs: str
     current: bool
+    image: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A container registry and who asks it; its password is never told."""
+
+    id: str
+    name: str
+    url: str
+    namespace: str
+    username: str
+    kind: str
+    modified_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SecretEntry:
+    """That there is a secret of this name; its value is never told."""
+
+    name: str
+    created_at: float | None
+    modified_at: float | None
+    used: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +173,27 @@ def health(document: JSON) -> Health:
         revision=document["revision"],
         endpoint=document["endpoint"],
         replicas=tuple(_replica(each) for each in document["replicas"]),
+        preparation=_preparation(document.get("preparation")),
+    )
+
+
+def _preparation(document: JSON) -> Preparation | None:
+    if document is None:
+        return None
+    known = document.get("progress") or {}
+    return Preparation(
+        revision=document["revision"],
+        doing=document["doing"],
+        since=instant(document["since"]) or 0.0,
+        progress=Progress(
+            known.get("done") or 0,
+            known.get("total") or 0,
+            known.get("bytesDone") or 0,
+            known.get("bytesTotal") or 0,
+        ),
+        failures=document.get("failures") or 0,
+        error=document.get("error") or "",
+        retry_at=instant(document.get("retryAt")),
     )
 
 
@@ -212,6 +260,8 @@ def revision(document: JSON) -> Revision:
         replicas=document.get("replicas"),
         runs=_runs(document),
         current=bool(document.get("current")),
+        image=document.get("image") or "",
+        digest=document.get("imageDigest") or "",
     )
 
 
@@ -219,6 +269,27 @@ def _runs(document: JSON) -> str:
     command = document.get("command") or ""
     text = " ".join(command) if isinstance(command, list) else str(command)
     return text or document.get("image") or ""
+
+
+def registry(document: JSON) -> Registry:
+    return Registry(
+        id=document["id"],
+        name=document["name"],
+        url=document["url"],
+        namespace=document.get("namespace") or "",
+        username=document["username"],
+        kind=document.get("kind") or "",
+        modified_at=instant(document.get("dtModified")),
+    )
+
+
+def secret(document: JSON) -> SecretEntry:
+    return SecretEntry(
+        name=document["name"],
+        created_at=instant(document.get("dtCreated")),
+        modified_at=instant(document.get("dtModified")),
+        used=bool(document.get("hasDeploymentAttached")),
+    )
 
 
 def log_line(document: JSON) -> LogLine:

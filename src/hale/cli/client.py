@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
+from hale.cli.words import hinted
 from hale.errors import HaleError
 
 TIMEOUT = 30.0
 """Seconds that an answer may take; a stream says something every 15 s at least."""
-
-_HINT = " (hint: "
-"""How the API puts a hint into the one text that Gradient's clients can read."""
 
 _LOOPBACK = ("127.", "localhost", "::1")
 _ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 # what a daemon may be bound to, never what we bind
@@ -148,6 +146,9 @@ class Client:
     def patch(self, path: str, body: Mapping[str, object]) -> Any:
         return self._ask("PATCH", path, body)
 
+    def put(self, path: str, body: Mapping[str, object]) -> Any:
+        return self._ask("PUT", path, body)
+
     def delete(self, path: str) -> Any:
         return self._ask("DELETE", path)
 
@@ -239,12 +240,12 @@ class Client:
             )
         if not isinstance(document, dict) or not isinstance(document.get("message"), str):
             return AnswerError(f"cannot use {self.place.url}: it answers with status {status}", status=status)
-        message, _, hint = document["message"].partition(_HINT)
+        message, hint = hinted(document["message"])
         issues = [str(each["message"]) for each in document.get("issues") or () if isinstance(each, dict)]
         return AnswerError(
             message,
             status=status,
-            hint=hint.removesuffix(")"),
+            hint=hint,
             issues=tuple(issue for issue in issues if issue not in message),
         )
 

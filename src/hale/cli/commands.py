@@ -51,7 +51,7 @@ def _summary(deployment: Answer[Deployment], health: Health) -> JSON:
         "revision": health.revision,
         "replicas": deployment.value.wanted,
         "readyReplicas": health.ready,
-        "status": words.status(deployment.value, health.ready),
+        "status": words.status(deployment.value, health.ready, health.preparation),
     }
 
 

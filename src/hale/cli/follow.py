@@ -67,6 +67,7 @@ class Outcome:
 
     ok: bool
     message: str
+    hint: str = ""
 
 
 def snapshots(hale: Remote, deployment_id: str, after: int, wakes: Wakes) -> Iterator[Snapshot]:
@@ -90,7 +91,8 @@ def outcome(snapshot: Snapshot, spec_id: str) -> Outcome | None:
     if deployment.healthy_at is not None:
         return Outcome(ok=True, message=f"{name} is healthy: {words.url(deployment.endpoint)}")
     if deployment.error:
-        return Outcome(ok=False, message=f"cannot deploy {name}: {words.line(deployment.error)}")
+        why, hint = words.hinted(words.line(deployment.error))
+        return Outcome(ok=False, message=f"cannot deploy {name}: {why}", hint=hint)
     if deployment.applied_at is not None and not (deployment.enabled and deployment.wanted):
         return Outcome(ok=True, message=f"{name} is applied; it is {words.status(deployment, 0)}")
     return None

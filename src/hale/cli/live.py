@@ -7,7 +7,7 @@ from typing import Protocol
 from rich.console import Group
 from rich.text import Text
 
-from hale.cli import output, words
+from hale.cli import output, preparing, words
 from hale.cli.answers import Check, Replica
 from hale.cli.follow import Snapshot
 from hale.cli.now import now
@@ -65,7 +65,7 @@ def view() -> Iterator[View]:
 
 def screen(snapshot: Snapshot, note: str, now: float, width: int, height: int) -> Group:
     """At most `height` lines of `width`: what is, what is the matter, what happened last."""
-    head = _head(snapshot)
+    head = _head(snapshot, now, width)
     foot = [Text(), cell(note, "dim")] if note else []
     room = max(0, height - len(head) - len(foot))
     wanted = min(len(snapshot.events), _EVENTS)
@@ -84,16 +84,19 @@ def _fit(line: Text, width: int) -> Text:
     return line
 
 
-def _head(snapshot: Snapshot) -> list[Text]:
+def _head(snapshot: Snapshot, now: float, width: int) -> list[Text]:
     deployment, health = snapshot.deployment, snapshot.health
-    status = styled(words.status(deployment, health.ready))
+    status = styled(words.status(deployment, health.ready, health.preparation))
     lines = [
         cell(deployment.name, "bold"),
         cell(words.url(health.endpoint), "underline"),
         Text.assemble(f"revision {health.revision}, ", status, f": {words.readiness(deployment, health)}"),
     ]
-    if deployment.error:
+    # Where it is tried again is the place for the whole of it.
+    if deployment.error and not (health.preparation and health.preparation.error == deployment.error):
         lines.append(cell(words.line(deployment.error), "red"))
+    if health.preparation is not None:
+        lines += [Text(), *preparing.lines(health.preparation, now, width)]
     return [*lines, Text()]
 
 

@@ -9,8 +9,9 @@ import typer
 from typer.exceptions import TyperException
 
 from hale import __version__
-from hale.cli import commands, output
+from hale.cli import commands, output, registry, secret
 from hale.cli.client import AnswerError, UnreachableError
+from hale.cli.options import Data, Json, Project
 from hale.cli.remote import connect, data_dir
 from hale.errors import HaleError
 
@@ -33,14 +34,9 @@ SpecHere = Annotated[
     str | None,
     typer.Argument(metavar="SPEC", help="A spec file, its folder, or - for standard input; here by default."),
 ]
-Data = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", envvar="HALE_DATA", help="The daemon's data folder.")
-]
-Project = Annotated[str | None, typer.Option("--project", metavar="PROJECT", help="A project's name or id.")]
 SpecName = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="Its name, instead of the one in the spec.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")]
 Api = Annotated[
     str | None, typer.Option("--api", metavar="HOST:PORT", help="Where the API listens (127.0.0.1:4253).")
@@ -58,6 +54,14 @@ EngineName = Annotated[
     typer.Option("--engine", metavar="ENGINE", help="auto, process or container: what runs replicas (auto)."),
 ]
 
+Machines = Annotated[
+    str | None,
+    typer.Option("--machines", metavar="FILE", help="Machine types beside Gradient's, as TOML."),
+]
+
+app.add_typer(registry.app, name="registry")
+app.add_typer(secret.app, name="secret")
+
 
 @app.command()
 def serve(
@@ -67,11 +71,12 @@ def serve(
     gateway: Gateway = None,
     domain: Domain = None,
     engine: EngineName = None,
+    machines: Machines = None,
 ) -> int:
     """Run the daemon in the foreground. Replicas and gateway outlive it; `hale down` ends them."""
     from hale.cli import serve  # noqa: PLC0415 # commands import what they alone need
 
-    return serve.serve(serve.settings(data, serve.ServeOptions(api, gateway, domain, engine)))
+    return serve.serve(serve.settings(data, serve.ServeOptions(api, gateway, domain, engine, machines)))
 
 
 @app.command()
@@ -86,12 +91,13 @@ def up(
     gateway: Gateway = None,
     domain: Domain = None,
     engine: EngineName = None,
+    machines: Machines = None,
 ) -> int:
     """Apply a spec and follow it until healthy. Without a daemon it runs one, until Ctrl-C."""
     from hale.cli import serve, specs, up  # noqa: PLC0415
 
     wanted = up.Wanted(specs.read(spec, name), project, data_dir(data))
-    return up.up(wanted, serve.ServeOptions(api, gateway, domain, engine), detach=detach)
+    return up.up(wanted, serve.ServeOptions(api, gateway, domain, engine, machines), detach=detach)
 
 
 @app.command()

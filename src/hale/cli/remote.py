@@ -57,7 +57,7 @@ class Remote:
         path = "/deployments"
         if project is not None:
             path = f"/projects/{self.project_id(project)}/deployments"
-        return list(self._items(path, answers.deployment, order="asc"))
+        return list(self.items(path, answers.deployment, order="asc"))
 
     def projects(self) -> Mapping[str, str]:
         """Names of projects by their id."""
@@ -113,7 +113,7 @@ class Remote:
 
     def events(self, deployment_id: str) -> Sequence[Answer[Event]]:
         """All that are kept, oldest first."""
-        return list(self._items(f"/deployments/{deployment_id}/events", answers.event, order="asc"))
+        return list(self.items(f"/deployments/{deployment_id}/events", answers.event, order="asc"))
 
     def last_event_id(self, deployment_id: str) -> int:
         path = f"/deployments/{deployment_id}/events"
@@ -135,7 +135,7 @@ class Remote:
         self, deployment_id: str, replica_id: str | None = None, after: str | None = None
     ) -> Iterator[Answer[LogLine]]:
         path = f"/deployments/{deployment_id}/logs"
-        return self._items(path, answers.log_line, instanceId=replica_id, after=after, order="asc")
+        return self.items(path, answers.log_line, instanceId=replica_id, after=after, order="asc")
 
     def replica(self, deployment_id: str, prefix: str) -> str:
         """The id of the replica that is named by it, or by a beginning that no other has."""
@@ -157,7 +157,7 @@ class Remote:
 
     def revisions(self, deployment_id: str) -> Sequence[Answer[Revision]]:
         """Newest first."""
-        return list(self._items(f"/deployments/{deployment_id}/revisions", answers.revision))
+        return list(self.items(f"/deployments/{deployment_id}/revisions", answers.revision))
 
     def apply(self, config: JSON, project: str | None) -> Deployment:
         project_id = DEFAULT_PROJECT if project is None else self.project_id(project)
@@ -185,7 +185,8 @@ class Remote:
     def down(self) -> None:
         self.client.post("/down")
 
-    def _items(self, path: str, read: Callable[[JSON], T], **query: object) -> Iterator[Answer[T]]:
+    def items(self, path: str, read: Callable[[JSON], T], **query: object) -> Iterator[Answer[T]]:
+        """All of a listing, page after page."""
         for document in self.client.items(path, limit=120, **query):
             yield self._read(path, read, document)
 
@@ -194,11 +195,16 @@ class Remote:
             return Answer(document, read(document))
 
 
-def _near(name: str, names: object) -> str:
+def near(name: str, names: Sequence[str]) -> str:
+    """A guess at what was meant, if one is near."""
     from difflib import get_close_matches  # noqa: PLC0415 # only for this message
 
+    found = get_close_matches(name, sorted(names), n=1, cutoff=0.6)
+    return f"did you mean {found[0]}?" if found else ""
+
+
+def _near(name: str, names: object) -> str:
     every = sorted(set(map(str, names)))  # type: ignore[call-overload] # any iterable of names
-    near = get_close_matches(name, every, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]}?"
+    if guess := near(name, every):
+        return guess
     return "`hale list` shows what there is" if every else "nothing is deployed yet: `hale up SPEC`"

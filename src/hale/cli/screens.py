@@ -8,8 +8,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hale.cli import words
-from hale.cli.answers import Check, Deployment, Health, Replica, Revision
+from hale.cli import preparing, words
+from hale.cli.answers import Check, Deployment, Health, Registry, Replica, Revision, SecretEntry
 from hale.core.event import Cause, Event, Level
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ STYLES: Mapping[str, str] = {
     "backoff": "red",
     "degraded": "yellow",
     "rolling out": "yellow",
+    "preparing": "yellow",
+    "pulling": "yellow",
+    "filling": "yellow",
+    "waiting": "yellow",
     "starting": "yellow",
     "unready": "yellow",
     "unknown": "yellow",
@@ -67,7 +71,7 @@ def deployments(
         table.add_row(
             cell(deployment.name),
             *project,
-            styled(words.status(deployment, health.ready)),
+            styled(words.status(deployment, health.ready, health.preparation)),
             cell(f"{health.ready}/{deployment.wanted if deployment.enabled else 0}"),
             cell(str(health.revision)),
             cell(age),
@@ -88,7 +92,8 @@ def deployment_screen(deployment: Deployment, health: Health, now: float) -> "Re
 def _heading(deployment: Deployment, health: Health, now: float) -> "RenderableType":
     grid = _grid(9)
     grid.add_row(cell("name", "dim"), cell(deployment.name, "bold"))
-    grid.add_row(cell("status", "dim"), styled(words.status(deployment, health.ready)))
+    status = words.status(deployment, health.ready, health.preparation)
+    grid.add_row(cell("status", "dim"), styled(status))
     grid.add_row(cell("endpoint", "dim"), cell(words.url(health.endpoint)))
     since = "not healthy yet"
     if deployment.healthy_at is not None:
@@ -96,6 +101,9 @@ def _heading(deployment: Deployment, health: Health, now: float) -> "RenderableT
     grid.add_row(cell("revision", "dim"), cell(f"{health.revision}, {since}"))
     if deployment.error:
         grid.add_row(cell("error", "dim"), cell(words.line(deployment.error), "red"))
+    if health.preparation is not None:
+        told = preparing.sentence(health.preparation, now, known=deployment.error)
+        grid.add_row(cell("prepares", "dim"), cell(told, "yellow"))
     grid.add_row(cell("replicas", "dim"), cell(words.readiness(deployment, health, "")))
     return grid
 
@@ -151,7 +159,8 @@ def _grid(*widths: int) -> Table:
 
 def history(revisions: Sequence[Revision], now: float) -> "RenderableType":
     """The table of `hale history`, newest first."""
-    table = listing("REV", "CREATED", "BECAME", "REPLICAS", "RUNS")
+    images = any(each.image for each in revisions)
+    table = listing("REV", "CREATED", "BECAME", "REPLICAS", *(["IMAGE"] if images else []), "RUNS")
     for each in revisions:
         became, style = _became(each, now)
         table.add_row(
@@ -159,7 +168,8 @@ def history(revisions: Sequence[Revision], now: float) -> "RenderableType":
             cell(words.ago(each.created_at, now)),
             cell(became, style),
             cell("" if each.replicas is None else str(each.replicas)),
-            cell(words.line(each.runs)),
+            *([cell(words.image(each.image, each.digest))] if images else []),
+            cell("" if images and each.runs == each.image else words.line(each.runs)),
         )
     return table
 
@@ -170,6 +180,32 @@ def _became(revision: Revision, now: float) -> tuple[str, str]:
     if revision.error:
         return f"failed: {words.line(revision.error)}", "red"
     return ("applied", "yellow") if revision.applied_at is not None else ("not applied", "yellow")
+
+
+def registries(rows: Sequence[Registry], now: float) -> "RenderableType":
+    """The table of `hale registry list`."""
+    table = listing("NAME", "URL", "USERNAME", "NAMESPACE", "KIND", "CHANGED")
+    for each in rows:
+        told = (
+            each.name,
+            each.url,
+            each.username,
+            each.namespace,
+            each.kind,
+            words.ago(each.modified_at, now),
+        )
+        table.add_row(*map(cell, told))
+    return table
+
+
+def secrets(rows: Sequence[SecretEntry], now: float) -> "RenderableType":
+    """The table of `hale secret list`."""
+    table = listing("NAME", "USED", "CREATED", "CHANGED")
+    for each in rows:
+        changed = "" if each.modified_at == each.created_at else words.ago(each.modified_at, now)
+        used = "yes" if each.used else "no"
+        table.add_row(cell(each.name), cell(used), cell(words.ago(each.created_at, now)), cell(changed))
+    return table
 
 
 def event_line(event: Event, ids: Mapping[str, str]) -> Text:

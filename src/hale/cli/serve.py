@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from hale.cli.remote import data_dir
-from hale.errors import RefusedError
+from hale.machines import GRADIENT, read
 from hale.settings import API_HOST, API_PORT, GATEWAY_HOST, GATEWAY_PORT, Address, Settings
 
 
@@ -19,6 +19,7 @@ class ServeOptions:
     gateway: str | None = None
     domain: str | None = None
     engine: str | None = None
+    machines: str | None = None
 
     def given(self) -> tuple[str, ...]:
         """The options that were given, as they are written on a command line."""
@@ -27,6 +28,7 @@ class ServeOptions:
             "--gateway": self.gateway,
             "--domain": self.domain,
             "--engine": self.engine,
+            "--machines": self.machines,
         }
         return tuple(part for name, value in named.items() if value is not None for part in (name, value))
 
@@ -58,11 +60,6 @@ def domain(text: str) -> str:
 
 
 def settings(data: Path | None, options: ServeOptions) -> Settings:
-    if options.engine == "container":
-        raise RefusedError(
-            "cannot serve with --engine container: there is no container engine yet",
-            hint="--engine process runs the spec's `command` and leaves its `image` aside",
-        )
     return Settings(
         data=data_dir(data),
         api=address(options.api) if options.api is not None else Address(API_HOST, API_PORT),
@@ -71,6 +68,7 @@ def settings(data: Path | None, options: ServeOptions) -> Settings:
         else Address(GATEWAY_HOST, GATEWAY_PORT),
         domain=domain(options.domain) if options.domain is not None else "localhost",
         engine=options.engine or "auto",
+        machines=read(Path(options.machines)) if options.machines is not None else GRADIENT,
     )
 
 

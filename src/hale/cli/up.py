@@ -17,6 +17,7 @@ from hale.cli.serve import ServeOptions, settings
 from hale.errors import HaleError, NotFoundError, RefusedError
 
 _STOP_NOTE = "Ctrl-C stops it."
+_LOGS_HINT = "`hale logs` shows what its replicas wrote, `hale events` what happened"
 _FOLLOW_NOTE = "Ctrl-C stops looking; the deployment goes on."
 
 
@@ -142,9 +143,7 @@ def wait(hale: Remote, deployment: Deployment, after: int) -> Outcome:
 
 def ended(result: Outcome) -> int:
     if not result.ok:
-        raise HaleError(
-            result.message, hint="`hale logs` shows what its replicas wrote, `hale events` what happened"
-        )
+        raise HaleError(result.message, hint=result.hint or _LOGS_HINT)
     output.say(result.message)
     return 0
 

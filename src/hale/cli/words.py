@@ -7,9 +7,11 @@ from unicodedata import category
 
 from hale.cli.answers import Check, Deployment, Health, Replica
 from hale.core.event import Event
+from hale.core.image import Preparation
 from hale.core.words import duration, outcome
 
 _SHORT = 8
+_DIGEST = 12
 _CONTROL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
@@ -31,6 +33,12 @@ def _visible(char: str) -> str:
 def line(text: str) -> str:
     """The text as one clean line: an answer of several lines reads as one."""
     return clean(" ".join(text.split()))
+
+
+def hinted(text: str) -> tuple[str, str]:
+    """Message and hint of what the API puts into the one text that Gradient's clients can read."""
+    message, _, hint = text.partition(" (hint: ")
+    return message, hint.removesuffix(")")
 
 
 def short_ids(ids: Iterable[str]) -> Mapping[str, str]:
@@ -115,18 +123,24 @@ def left(at: float | None, now: float) -> str:
     return f"in {duration(seconds)}" if seconds > 0 else "now"
 
 
-def status(deployment: Deployment, ready: int) -> str:
-    """One word or two on how a deployment is."""
+def status(deployment: Deployment, ready: int, preparation: Preparation | None = None) -> str:
+    """One word or two on how a deployment is; `pulling`, `filling` or `waiting` before its first replica."""
     wanted = deployment.wanted
     if not deployment.enabled:
         return "disabled"
     if wanted == 0:
         return "scaled to zero"
     if deployment.healthy_at is None:
-        return "failed" if deployment.error else "rolling out"
+        return "failed" if deployment.error else _under_way(preparation)
     if ready == 0:
         return "unavailable"
     return "healthy" if ready >= wanted else "degraded"
+
+
+def _under_way(preparation: Preparation | None) -> str:
+    if preparation is None:
+        return "rolling out"
+    return "waiting" if preparation.retry_at is not None else line(preparation.doing).partition(" ")[0]
 
 
 def url(endpoint: str) -> str:
@@ -154,3 +168,9 @@ def event(what: Event, ids: Mapping[str, str]) -> str:
 def local_time(at: float) -> str:
     """Date and time of day, here, to the second."""
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def image(name: str, digest: str) -> str:
+    """An image with the beginning of what its name stood for: `web:2 @ 3f9a6c21b0d4`."""
+    told = digest.rpartition("@")[2].removeprefix("sha256:")[:_DIGEST]
+    return f"{line(name)} @ {line(told)}" if told else line(name)
