@@ -9,6 +9,7 @@ import pytest
 
 import hale
 from hale.core.event import Link
+from hale.core.image import Preparation, Progress
 from hale.core.outlook import Next
 from hale.core.probe import Health, ProbeKind, ProbeResult, Verdict
 from hale.core.replica import Phase, Replica
@@ -49,6 +50,7 @@ async def test_health_has_everything_about_a_replica_and_nothing_else(api: Api) 
         "name": "web",
         "revision": 1,
         "endpoint": "web.localhost:8080",
+        "preparation": None,
         "replicas": [
             {
                 "id": "r1",
@@ -90,6 +92,25 @@ async def test_health_has_everything_about_a_replica_and_nothing_else(api: Api) 
     }
 
 
+async def test_health_tells_what_a_revision_waits_for(api: Api) -> None:
+    deployment_id = await api.apply(image="app:1")
+    api.platform.preparations[deployment_id] = Preparation(
+        1, "pulling app:1", EPOCH + 1, Progress(2, 5, 1000, 4096), 3, "cannot pull app:1: no", EPOCH + 41
+    )
+    assert (await api.get(f"/v1/deployments/{deployment_id}/health"))["preparation"] == {
+        "revision": 1,
+        "doing": "pulling app:1",
+        "since": "2023-11-14T22:13:21.000Z",
+        "progress": {"done": 2, "total": 5, "bytesDone": 1000, "bytesTotal": 4096},
+        "failures": 3,
+        "error": "cannot pull app:1: no",
+        "retryAt": "2023-11-14T22:14:01.000Z",
+    }
+    api.platform.preparations[deployment_id] = Preparation(1, "pulling app:1", EPOCH)
+    under_way = (await api.get(f"/v1/deployments/{deployment_id}/health"))["preparation"]
+    assert (under_way["error"], under_way["retryAt"], under_way["failures"]) == (None, None, 0)
+
+
 async def test_what_is_not_known_of_a_replica_is_null(api: Api) -> None:
     starting = replica(phase=Phase.STARTING, ready_at=None)
     (shown,) = (await seen(api, observation(starting, address=None, pid=None)))["replicas"]
@@ -120,7 +141,8 @@ async def test_revisions_tell_what_each_was_and_which_is_current(api: Api) -> No
     deployment_id = await api.apply(image="app:1")
     await api.apply(replicas=0, command=None, image="app:2", enabled=False)
     newest, oldest = await api.store.revisions(deployment_id)
-    await api.store.put_revision(replace(oldest, applied_at=EPOCH + 1, error="no port"))
+    pulled = "docker.io/library/app@sha256:1"
+    await api.store.put_revision(replace(oldest, applied_at=EPOCH + 1, error="no port", image=pulled))
     page = await api.get(f"/v1/deployments/{deployment_id}/revisions")
     assert page == {
         "items": [
@@ -134,6 +156,7 @@ async def test_revisions_tell_what_each_was_and_which_is_current(api: Api) -> No
                 "replicas": 0,
                 "enabled": False,
                 "image": "app:2",
+                "imageDigest": None,
                 "command": [],
                 "current": True,
             },
@@ -147,6 +170,7 @@ async def test_revisions_tell_what_each_was_and_which_is_current(api: Api) -> No
                 "replicas": 2,
                 "enabled": True,
                 "image": "app:1",
+                "imageDigest": pulled,
                 "command": ["serve"],
                 "current": False,
             },

@@ -12,6 +12,7 @@ from hale.core.image import (
     has_host,
     is_id,
     is_local,
+    named,
     parse_name,
     server,
 )
@@ -113,3 +114,11 @@ def test_credentials_of_docker_hub_are_for_names_without_a_host() -> None:
 
 def test_a_registry_without_a_host_is_told_nothing() -> None:
     assert credentials_for(replace(REGISTRY, url="", kind="azure"), "web") is None
+
+
+def test_a_registry_is_meant_by_its_name_else_by_its_id() -> None:
+    other = replace(REGISTRY, id="other", name=REGISTRY.id)
+    assert named([REGISTRY, other], REGISTRY.name) == REGISTRY
+    assert named([REGISTRY, other], REGISTRY.id) == other
+    assert named([REGISTRY, other], "other") == other
+    assert named([REGISTRY], "nobody") is None

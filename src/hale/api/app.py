@@ -10,7 +10,7 @@ from hale.api import errors
 from hale.api.auth import BearerAuth
 from hale.api.context import Context
 from hale.api.limits import BodyLimit
-from hale.api.routes import deployments, events, projects, server
+from hale.api.routes import deployments, events, projects, registries, secrets, server
 from hale.clock import Clock
 from hale.ports import Platform, Store
 from hale.settings import Settings
@@ -39,7 +39,8 @@ def create_app(
         strict_content_type=False,
     )
     app.state.context = Context(store, platform, settings, clock, down)
-    routers = [resource.router for resource in (server, events, deployments, projects)]
+    resources = (server, events, deployments, projects, registries)
+    routers = [*(resource.router for resource in resources), secrets.of_projects, secrets.of_teams]
     errors.install(app, {"/v1": [route for router in routers for route in router.routes]})
     for router in routers:
         app.include_router(router, prefix="/v1")

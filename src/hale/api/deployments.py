@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from hale.api import projects, specs
+from hale.api import projects, resolving, specs
 from hale.api.context import Context
-from hale.api.errors import ProblemsError
 from hale.api.models import JsonObject
+from hale.api.resolving import Means
 from hale.core.deployment import Deployment, Revision
 from hale.core.event import Event, Level
 from hale.errors import ConflictError, NotFoundError, RefusedError
 from hale.spec import compile as compiled
-from hale.spec import load, naming, unsupported
+from hale.spec import load, naming
 from hale.spec.schema import Spec
 
 
@@ -70,8 +70,9 @@ async def upsert(context: Context, request: Request) -> Current:
         spec = load.from_body(specs.resubmitted(request.config, before.revision if before else None))
         if before is None:
             return await _create(context, request, spec)
-        deployment = await _renamed(context, before.deployment, spec.name)
-        return await _revise(context, replace(before, deployment=deployment), spec, metadata=request.metadata)
+        now = replace(before, deployment=await _renamed(context, before.deployment, spec.name))
+        means = await resolving.resolved(context, request.project_id, spec)
+        return await _revise(context, now, spec, means, metadata=request.metadata)
 
 
 async def change(
@@ -84,19 +85,22 @@ async def change(
         )
     async with context.changing:
         now = await current(context, await find(context, deployment_id))
-        return await _revise(
-            context, now, specs.spec_of(now.revision.document).changed(replicas=replicas, enabled=enabled)
-        )
+        spec = specs.spec_of(now.revision.document).changed(replicas=replicas, enabled=enabled)
+        return await _revise(context, now, spec, resolving.kept(context, spec, now.revision))
 
 
 async def rollback(context: Context, deployment_id: str, wanted: int | str | None) -> Current:
-    """A new revision with the spec of an earlier one: the one before, unless another is named."""
+    """A new revision with the spec of an earlier one: the one before, unless another is named.
+
+    It runs the image that the earlier one ran, with the secrets as they are now.
+    """
     async with context.changing:
         deployment = await find(context, deployment_id)
         newest, *earlier = await context.store.revisions(deployment.id)
         target = _target(deployment, newest, earlier, wanted)
         spec = specs.spec_of(target.document)
-        return await _revise(context, Current(deployment, newest), spec, like=target.number)
+        means = await resolving.resolved(context, deployment.project_id, spec, image=target.image)
+        return await _revise(context, Current(deployment, newest), spec, means, like=target.number)
 
 
 async def restart(context: Context, deployment_id: str) -> Current:
@@ -152,17 +156,18 @@ async def _renamed(context: Context, deployment: Deployment, name: str) -> Deplo
 
 
 async def _create(context: Context, request: Request, spec: Spec) -> Current:
-    _refuse(context, spec)
+    means = await resolving.resolved(context, request.project_id, spec)
     now = context.clock.now()
     # One that is still going away keeps its slug, and with it its traffic.
     # The name of one that is being deleted is free: its traffic has only its id any more.
     taken = {each.slug for each in await context.store.deployments() if each.deleted_at is None}
     deployment = Deployment(str(uuid4()), request.project_id, spec.name, naming.slug(spec.name, taken), now)
-    revision = _revision(deployment, 1, spec, now, request.metadata)
+    revision = _revision(deployment, 1, spec, means, now, request.metadata)
     await context.store.apply(deployment, revision)
     made = Current(deployment, revision)
     created = _event(context, made, "deployment.created", f"created with {_size(spec)}")
-    await _tell(context, deployment, [created, *_notes(context, made, unsupported.notes(spec))])
+    notes = resolving.notes(context, spec, means.secrets)
+    await _tell(context, deployment, [created, *_notes(context, made, notes)])
     return made
 
 
@@ -170,39 +175,45 @@ async def _revise(
     context: Context,
     before: Current,
     spec: Spec,
+    means: Means,
     *,
     metadata: Mapping[str, str] | None = None,
     like: int | None = None,
 ) -> Current:
     """Append a revision and tell of it."""
-    _refuse(context, spec)
     number = before.revision.number + 1
-    revision = _revision(before.deployment, number, spec, context.clock.now(), metadata)
+    revision = _revision(before.deployment, number, spec, means, context.clock.now(), metadata)
     await context.store.apply(before.deployment, revision)
     now = Current(before.deployment, revision)
     origin = "" if like is None else f", back to the spec of revision {like}"
     created = _event(
         context, now, "revision.created", f"revision {number} was applied{origin}: {_size(spec)}"
     )
-    known = unsupported.notes(specs.spec_of(before.revision.document))
-    notes = [note for note in unsupported.notes(spec) if note not in known]
+    known = resolving.notes(context, specs.spec_of(before.revision.document), before.revision.secrets)
+    notes = [note for note in resolving.notes(context, spec, means.secrets) if note not in known]
     await _tell(context, now.deployment, [created, *_notes(context, now, notes)])
     return now
 
 
-def _refuse(context: Context, spec: Spec) -> None:
-    """Stop what can't be done here, with everything that stands in the way."""
-    reasons = [str(refusal) for refusal in unsupported.refusals(spec)]
-    if unable := context.platform.unable(compiled.template(spec)):
-        reasons.append(unable)
-    if reasons:
-        raise ProblemsError(f"cannot apply {spec.name}: {'; '.join(reasons)}", reasons)
-
-
 def _revision(
-    deployment: Deployment, number: int, spec: Spec, now: float, metadata: Mapping[str, str] | None
+    deployment: Deployment,
+    number: int,
+    spec: Spec,
+    means: Means,
+    now: float,
+    metadata: Mapping[str, str] | None,
 ) -> Revision:
-    return Revision(str(uuid4()), deployment.id, number, spec.document(), now, metadata=metadata or {})
+    return Revision(
+        str(uuid4()),
+        deployment.id,
+        number,
+        spec.document(),
+        now,
+        metadata=metadata or {},
+        secrets=means.secrets,
+        image=means.image,
+        prepared_at=means.prepared_at,
+    )
 
 
 def _target(

@@ -122,6 +122,76 @@ class Project(Answer):
     repo_url: None = None
 
 
+class NewSecret(Request):
+    name: str
+    value: Annotated[str, Field(repr=False)]
+
+
+class SecretValue(Request):
+    value: Annotated[str, Field(repr=False)]
+
+
+class Secret(Answer):
+    """A secret without its value, which is never shown."""
+
+    name: str
+    dt_created: str
+    dt_modified: str
+
+
+class UsedSecret(Secret):
+    """`hasDeploymentAttached`: the newest revision of a deployment was applied with it."""
+
+    has_deployment_attached: bool
+
+
+class DeletedSecret(Answer):
+    name: str
+
+
+RegistryKind = Literal["other", "dockerhub", "gcr", "ghcr", "digitalocean", "azure"]
+
+
+class NewRegistry(Request):
+    kind: RegistryKind | None = None
+    name: Annotated[str, Field(min_length=1, max_length=255)]
+    namespace: str
+    url: Annotated[str, Field(min_length=1, max_length=1000)]
+    username: Annotated[str, Field(min_length=1)]
+    password: Annotated[str, Field(repr=False)]
+
+
+class RegistryChange(Request):
+    """What is left out stays as it is."""
+
+    kind: RegistryKind | None = None
+    name: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    namespace: str | None = None
+    url: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    username: Annotated[str, Field(min_length=1)] | None = None
+    password: Annotated[str | None, Field(repr=False)] = None
+
+
+class Registry(Answer):
+    """A connection without its password, which is never shown."""
+
+    id: str
+    name: str
+    url: str
+    namespace: str
+    username: str
+    dt_created: str
+    dt_modified: str
+    kind: RegistryKind
+
+
+class Connection(Answer):
+    """Whether the registry let us in; `error` says why not."""
+
+    success: bool
+    error: str | None = None
+
+
 class Availability(Answer):
     available: bool
 
@@ -185,11 +255,36 @@ class Replica(Answer):
     checks: dict[str, Check]
 
 
+class Progress(Answer):
+    """Parts (layers, files) and bytes; totals grow while it is found out what there is, 0: not known."""
+
+    done: int
+    total: int
+    bytes_done: int
+    bytes_total: int
+
+
+class Preparation(Answer):
+    """What a revision waits for before its first replica: an image, a volume.
+
+    `failures` counts those in a row, `error` is the last one; `retryAt` is null while it is under way.
+    """
+
+    revision: int
+    doing: str
+    since: str
+    progress: Progress
+    failures: int
+    error: str | None
+    retry_at: str | None
+
+
 class Health(Answer):
     deployment_id: str
     name: str
     revision: int
     endpoint: str
+    preparation: Preparation | None
     replicas: list[Replica]
 
 
@@ -216,6 +311,7 @@ class Revision(Answer):
     replicas: int
     enabled: bool
     image: str | None
+    image_digest: str | None
     command: list[str]
     current: bool
 

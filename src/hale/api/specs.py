@@ -29,7 +29,7 @@ def shown_to_gradient(revision: Revision) -> JsonObject | None:
 
 def template_key(revision: Revision) -> str:
     """Equal for revisions whose replicas are alike."""
-    return template(spec_of(revision.document)).key
+    return template(spec_of(revision.document), secrets=revision.secrets, image=revision.image).key
 
 
 def resubmitted(config: JsonObject, before: Revision | None) -> JsonObject:

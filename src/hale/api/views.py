@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from hashlib import md5
 
-from hale.api import models, specs
+from hale.api import models, registry_kinds, specs
 from hale.clock import iso
 from hale.core.deployment import Deployment, Project, Revision
 from hale.core.event import Cause, Event
+from hale.core.image import Preparation, Registry
 from hale.core.outlook import Next
 from hale.core.probe import Health, ProbeResult
 from hale.core.replica import Phase, Replica
+from hale.core.secret import Secret
 from hale.ports import LogLine, Observation
 
 OWNER = "hale"
@@ -111,6 +113,35 @@ def instance(replica: Replica, events: Sequence[Event]) -> models.Instance:
     )
 
 
+def secret(value: Secret) -> models.Secret:
+    return models.Secret(**_marks_of_secret(value))
+
+
+def used_secret(value: Secret, *, attached: bool) -> models.UsedSecret:
+    return models.UsedSecret(**_marks_of_secret(value), has_deployment_attached=attached)
+
+
+def _marks_of_secret(value: Secret) -> dict[str, str]:
+    return {
+        "name": value.name,
+        "dt_created": iso(value.created_at),
+        "dt_modified": iso(value.modified_at),
+    }
+
+
+def registry(value: Registry) -> models.Registry:
+    return models.Registry(
+        id=value.id,
+        name=value.name,
+        url=value.url,
+        namespace=value.namespace,
+        username=value.username,
+        dt_created=iso(value.created_at),
+        dt_modified=iso(value.modified_at),
+        kind=value.kind or registry_kinds.OTHER,  # type: ignore[arg-type]  # pydantic checks it
+    )
+
+
 def log_item(line: LogLine, job_id: str) -> models.LogItem:
     return models.LogItem(
         id=f"{line.replica_id}.{line.attempt}.{line.position}",
@@ -152,8 +183,28 @@ def revision(value: Revision, *, current: bool) -> models.Revision:
         replicas=spec.resources.replicas,
         enabled=spec.enabled is not False,
         image=spec.image or None,
+        image_digest=value.image,
         command=list(spec.command or ()),
         current=current,
+    )
+
+
+def preparation(value: Preparation | None) -> models.Preparation | None:
+    if value is None:
+        return None
+    return models.Preparation(
+        revision=value.revision,
+        doing=value.doing,
+        since=iso(value.since),
+        progress=models.Progress(
+            done=value.progress.done,
+            total=value.progress.total,
+            bytes_done=value.progress.bytes_done,
+            bytes_total=value.progress.bytes_total,
+        ),
+        failures=value.failures,
+        error=value.error or None,
+        retry_at=when(value.retry_at),
     )
 
 

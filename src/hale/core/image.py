@@ -1,6 +1,7 @@
 """Images and the registries that they come from. Pure."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 DOCKER_HUB = "docker.io"
@@ -119,6 +120,12 @@ def is_local(image: str) -> bool:
 def is_id(image: str) -> bool:
     """Whether it is an image's own id, which no registry knows."""
     return _ID.fullmatch(image) is not None
+
+
+def named(registries: Sequence[Registry], name: str) -> Registry | None:
+    """The one that a spec means by `containerRegistry`: by its name, else by its id."""
+    by_id = {registry.id: registry for registry in registries}
+    return {registry.name: registry for registry in registries}.get(name) or by_id.get(name)
 
 
 def server(registry: Registry) -> str:

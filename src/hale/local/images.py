@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from hale.core.deployment import Pull, Template
-from hale.core.image import Credentials, Progress, credentials_for, has_host, is_id, is_local, server
+from hale.core.image import Credentials, Progress, credentials_for, has_host, is_id, is_local, named, server
 from hale.errors import PreparationError
 from hale.ports import Engine, Store
 
@@ -72,17 +72,17 @@ class Images:
     async def _credentials(self, template: Template) -> Credentials | None:
         if template.registry is None:
             return None
-        named = [each for each in await self._store.registries() if each.name == template.registry]
-        if not named:
+        registry = named(await self._store.registries(), template.registry)
+        if registry is None:
             raise _denied(
                 f"cannot pull {template.image}: there is no container registry {template.registry}",
                 f"add it with `hale registry add {template.registry}`, or apply a spec without it",
             )
-        found = credentials_for(named[0], template.image or "")
+        found = credentials_for(registry, template.image or "")
         if found is None:
             raise _denied(
                 f"cannot pull {template.image}: container registry {template.registry} is another,"
-                f" {server(named[0]) or named[0].url}",
+                f" {server(registry) or registry.url}",
                 "write the registry's host in front of the image's name, or name another registry",
             )
         return found

@@ -84,7 +84,7 @@ async def spec(context: InContext, deployment_id: str) -> models.JsonObject:
 
 @router.get("/{deployment_id}/health")
 async def health(context: InContext, deployment_id: str) -> models.Health:
-    """Every replica: its phase, its checks with their last answers, what happens next."""
+    """What the newest revision waits for, and every replica: its phase, its checks, what happens next."""
     deployment = await deployments.find(context, deployment_id)
     now = await deployments.current(context, deployment)
     return models.Health(
@@ -92,6 +92,7 @@ async def health(context: InContext, deployment_id: str) -> models.Health:
         name=deployment.name,
         revision=now.revision.number,
         endpoint=context.platform.endpoint(deployment),
+        preparation=views.preparation(context.platform.preparation(deployment.id)),
         replicas=[views.replica(seen) for seen in await context.platform.observe(deployment.id)],
     )
 
