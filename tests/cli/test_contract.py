@@ -13,9 +13,11 @@ import uvicorn
 from cli.scripted import TOKEN, Hale
 
 from hale.api.app import create_app, end_streams
+from hale.cli.words import local_time
 from hale.clock import Clock
 from hale.core.deployment import Project
 from hale.core.event import Event, Level, Link
+from hale.core.image import Preparation, Progress
 from hale.core.outlook import Next
 from hale.core.probe import Health, ProbeKind, ProbeResult, Verdict
 from hale.core.replica import Phase, Replica
@@ -151,6 +153,58 @@ def test_logs_of_every_page_are_shown_once(server: Server, web: str, hale: Hale)
     lines = hale("logs", "web", "--replica", "7f").stdout.splitlines()
     assert lines == [f"line {n}" for n in range(300)]
     assert hale("logs", "web", "--replica", "8f").returncode == 1
+
+
+def test_the_last_lines_of_a_log_with_their_time(server: Server, web: str, hale: Hale) -> None:
+    other = R1.replace("7f3a", "8f3a")
+    for each in (R1, other):
+        server.do(server.store.put_replicas([(Replica(each, web, 1, "key", server.now()), {})]))
+    server.platform.lines[R1] = [LogLine(R1, 1, server.now() + n, n, f"line {n}") for n in range(300)]
+    server.platform.lines[other] = [LogLine(other, 1, server.now() - 9, 0, "long ago")]
+    assert hale("logs", "web", "--tail", "2").stdout == "7f3a91c2 | line 298\n7f3a91c2 | line 299\n"
+    assert [each["message"] for each in json.loads(hale("logs", "web", "-n", "1", "--json").stdout)] == [
+        "line 299"
+    ]
+    assert hale("logs", "web", "--tail", "0").stdout == ""
+    (line,) = hale("logs", "web", "-t", "--replica", "8f").stdout.splitlines()
+    assert line == f"{local_time(server.now() - 9)}  long ago"
+
+
+def test_a_registry_is_kept_replaced_and_removed(server: Server, hale: Hale) -> None:
+    add = ["registry", "add", "corp", "--url", "registry.example.org:5000", "--username"]
+    assert hale(*add, "one", stdin="s3cret\n").returncode == 0
+    assert hale(*add, "two", "--namespace", "team", stdin="s3cret2\n").returncode == 0
+    (row,) = json.loads(hale("registry", "list", "--json").stdout)
+    assert (row["name"], row["username"], row["namespace"], row["kind"]) == ("corp", "two", "team", "other")
+    assert "s3cret" not in json.dumps(row)
+    assert hale("registry", "remove", "corp").returncode == 0
+    assert json.loads(hale("registry", "list", "--json").stdout) == []
+
+
+@pytest.mark.parametrize("scope", [[], ["--team"]])
+def test_a_secret_is_kept_changed_used_and_removed(server: Server, hale: Hale, scope: list[str]) -> None:
+    assert hale("secret", "set", "KEY", *scope, stdin="hush\n").stderr.endswith(": set\n")
+    assert "changed" in hale("secret", "set", "KEY", *scope, stdin="hush2").stderr
+    spec = SPEC + "env: [{name: K, value: 'secret:KEY'}]\n"
+    assert hale("apply", "-", stdin=spec).returncode == 0
+    assert hale("secret", "list", *scope).stdout.splitlines()[1].split()[:2] == ["KEY", "yes"]
+    assert "hush" not in hale("secret", "list", *scope, "--json").stdout
+    assert hale("secret", "remove", "KEY", *scope).returncode == 0
+    gone = hale("secret", "remove", "KEY", *scope)
+    assert (gone.returncode, "there is none of that name" in gone.stderr) == (1, True)
+
+
+def test_get_and_list_show_what_is_pulled(server: Server, web: str, hale: Hale) -> None:
+    progress = Progress(3, 5, 41_000_000, 120_000_000)
+    server.platform.preparations[web] = Preparation(1, "pulling web:2", server.now(), progress)
+    assert "3 of 5 layers, 41 of 120 MB" in hale("get", "web").stdout
+    assert hale("list").stdout.splitlines()[1].split()[1] == "pulling"
+    waiting = Preparation(
+        1, "pulling web:2", server.now(), progress, 1, "cannot pull web:2: no", server.now() + 99
+    )
+    server.platform.preparations[web] = waiting
+    assert ": cannot pull web:2: no" in hale("get", "web").stdout
+    assert hale("list").stdout.splitlines()[1].split()[1] == "waiting"
 
 
 def test_a_project_is_meant_by_its_id_first_and_never_by_a_name_that_two_have(

@@ -1,6 +1,8 @@
 """What the commands that are more than a question and an answer do."""
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from hale.cli import output, words
@@ -104,32 +106,63 @@ def _print_event(event: Answer[Event], short: Mapping[str, str], *, json: bool) 
         output.print_line(words.event(event.value, short))
 
 
-def show_logs(hale: Remote, deployment: Deployment, replica: str | None, *, follow: bool, json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Which lines of a log, and how: `tail` is how many of those there are (None: all)."""
+
+    replica: str | None = None
+    tail: int | None = None
+    follow: bool = False
+    timestamps: bool = False
+    json: bool = False
+
+
+def show_logs(hale: Remote, deployment: Deployment, wanted: Lines) -> None:
+    replica = wanted.replica
     replica_id = None if replica is None else hale.replica(deployment.id, replica)
-    if json and not follow:
-        output.print_json([each.document for each in hale.log_lines(deployment.id, replica_id)])
+    if wanted.json and not wanted.follow:
+        known = deque(hale.log_lines(deployment.id, replica_id), wanted.tail)
+        output.print_json([each.document for each in known])
         return
     last: dict[str, str] = {}
     pause = Wakes()
+    tail = wanted.tail
     while True:
         # The cursor is the id of the last line of each replica.
-        for each in hale.log_lines(deployment.id, replica_id, ",".join(last.values()) or None):
-            last[each.value.replica_id] = each.value.id
-            _print_log(each, named=replica_id is None, json=json)
+        after = ",".join(last.values()) or None
+        for each in _noted(hale.log_lines(deployment.id, replica_id, after), last, tail):
+            _print_log(each, wanted)
         output.flush()
-        if not follow:
+        if not wanted.follow:
             break
+        tail = None
         pause.wait(_LOG_PAUSE)
     if not last:
         output.say(f"no log lines of {deployment.name}" + (f", replica {replica}" if replica else ""))
 
 
-def _print_log(entry: Answer[LogLine], *, named: bool, json: bool) -> None:
-    if json:
+def _noted(
+    lines: Iterator[Answer[LogLine]], last: dict[str, str], tail: int | None
+) -> Iterator[Answer[LogLine]]:
+    """The lines, or the last few of them; `last` gets to know where each replica's end."""
+
+    def note() -> Iterator[Answer[LogLine]]:
+        for each in lines:
+            last[each.value.replica_id] = each.value.id
+            yield each
+
+    return note() if tail is None else iter(deque(note(), tail))
+
+
+def _print_log(entry: Answer[LogLine], wanted: Lines) -> None:
+    if wanted.json:
         output.print_json_line(entry.document)
         return
-    text = words.clean(entry.value.text.rstrip("\r\n"))
-    output.print_line(f"{entry.value.replica_id[:8]} | {text}" if named else text)
+    line = entry.value
+    text = words.clean(line.text.rstrip("\r\n"))
+    at = f"{words.local_time(line.at)}  " if wanted.timestamps and line.at is not None else ""
+    who = f"{line.replica_id[:8]} | " if wanted.replica is None else ""
+    output.print_line(f"{at}{who}{text}")
 
 
 def scale(hale: Remote, deployment: Deployment, replicas: int) -> None:

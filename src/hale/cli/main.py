@@ -150,14 +150,21 @@ def logs(
     replica: Annotated[
         str | None, typer.Option("--replica", metavar="R", help="A replica's id, or how it begins.")
     ] = None,
+    tail: Annotated[
+        int | None, typer.Option("--tail", "-n", metavar="N", min=0, help="The last N lines alone.")
+    ] = None,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", "-t", help="When each line was written, before it.")
+    ] = False,
     follow: Follow = False,
     json: Json = False,
     project: Project = None,
     data: Data = None,
 ) -> None:
     """Print what a deployment's replicas wrote."""
+    wanted = commands.Lines(replica, tail, follow, timestamps, json)
     with connect(data) as hale:
-        commands.show_logs(hale, hale.named(name, project), replica, follow=follow, json=json)
+        commands.show_logs(hale, hale.named(name, project), wanted)
 
 
 @app.command()
