@@ -25,7 +25,6 @@ Tell = Callable[[Progress], None]
 _LIBPOD = "v4.0.0/libpod"
 _SILENCE = 300.0
 """Seconds without a word of a pull, after which it is given up: unpacking a layer may take minutes."""
-_PULLS_WITHIN = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=_SILENCE)
 _HUB_FOR_DOCKER = "https://index.docker.io/v1/"
 _PROBE = "hale/log-in:probe"
 """An image that no registry has."""
@@ -50,8 +49,9 @@ class _Flight:
 class Images:
     """One pull of an image at a time: who asks meanwhile hears of the same one, and gets what it gets."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, *, silence: float = _SILENCE) -> None:
         self._api = api
+        self._silence = silence
         self._flights: dict[tuple[str, Credentials | None], _Flight] = {}
 
     async def pull(self, image: str, credentials: Credentials | None, tell: Tell) -> str:
@@ -84,14 +84,22 @@ class Images:
         """As Engine.find_image."""
         with engine_errors(f"look for the image {image}"):
             found = await self._inspect(image)
-        if found is None:
-            return None
-        if is_id(image) or "@" in image:
-            return image
-        return self._reference_here(found, parse_name(image))
+            if found is None:
+                return None
+            if is_id(image) or "@" in image:
+                return image
+            return await self._reference_here(found, parse_name(image))
 
     async def log_in(self, credentials: Credentials) -> None:
         """As Engine.log_in: the engine itself tries, with what it is told of the registry's TLS."""
+        if not credentials.server:
+            # The engine would take none for Docker Hub, and tell that.
+            raise PreparationError(
+                "cannot log in: the registry has no host",
+                event=pull_errors.DENIED,
+                fatal=True,
+                hint="give the connection the registry's url",
+            )
         said = await self._refusal(credentials)
         if said is not None and self._api.host.podman and pull_errors.said_plain_or_untrusted(said):
             # Podman's log-in knows nothing of registries that it is told to trust; its pull does.
@@ -134,13 +142,14 @@ class Images:
         told = _told(credentials, name.host)
         headers = {"X-Registry-Auth": _encoded(told)} if told else {}
         url = self._api.url("images/create", **query)
-        async with self._api.docker.session.post(url, headers=headers, timeout=_PULLS_WITHIN) as answer:
+        within = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=self._silence)
+        async with self._api.docker.session.post(url, headers=headers, timeout=within) as answer:
             if not answer.ok:
-                raise aiodocker.DockerError(answer.status, _said(await answer.json(content_type=None)))
+                raise aiodocker.DockerError(answer.status, _said(await answer.text()))
             async for line in answer.content:
                 record = json.loads(line)
                 if "error" in record:
-                    raise aiodocker.DockerError(answer.status, _said(record))
+                    raise aiodocker.DockerError(answer.status, _said(line))
                 yield record
 
     @asynccontextmanager
@@ -151,7 +160,7 @@ class Images:
             try:
                 yield
             except aiohttp.SocketTimeoutError as error:
-                raise pull_errors.silent(image, name, _SILENCE) from error
+                raise pull_errors.silent(image, name, self._silence) from error
             except aiodocker.DockerError as error:
                 if error.status == _NO_CONNECTION:
                     raise
@@ -213,11 +222,14 @@ class Images:
             answer.raise_for_status()
             return str((await answer.json())["Digest"])
 
-    def _reference_here(self, found: Mapping[str, Any], name: ImageName) -> str:
+    async def _reference_here(self, found: Mapping[str, Any], name: ImageName) -> str:
         """By digest, if it came from that place; else by its id."""
         digests = [str(each) for each in found.get("RepoDigests") or ()]
         fitting = [each for each in digests if parse_name(each).place == name.place]
-        return fitting[0] if fitting and not is_local(name.place) else str(found["Id"])
+        if not fitting or is_local(name.place):
+            return str(found["Id"])
+        newest = f"{name.place}@{await self._digest(name)}" if self._api.host.podman else fitting[0]
+        return newest if newest in fitting else fitting[0]
 
     def _libpod(self, path: str) -> URL:
         return URL(f"{self._api.docker.docker_host}/{_LIBPOD}/{path}", encoded=True)
@@ -278,7 +290,11 @@ def _encoded(told: Mapping[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(told).encode()).decode()
 
 
-def _said(record: Mapping[str, Any]) -> str:
-    """The words of an error, whether it is an answer or one record among others."""
-    detail = record.get("errorDetail") or {}
-    return str(detail.get("message") or record.get("error") or record.get("message") or "")
+def _said(answer: str | bytes) -> str:
+    """The words of an error, whether it is a whole answer or one record among others."""
+    try:
+        record = json.loads(answer)
+        detail = record.get("errorDetail") or {}
+        return str(detail.get("message") or record.get("error") or record.get("message") or "")
+    except (ValueError, AttributeError):
+        return answer.decode(errors="replace") if isinstance(answer, bytes) else answer
