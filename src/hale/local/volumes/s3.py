@@ -9,11 +9,14 @@ from pathlib import Path
 
 from hale.core.image import Progress
 from hale.core.volume import Source
+from hale.local.volumes import trees
 from hale.local.volumes.child import run
 from hale.local.volumes.programs import find_rclone, surroundings
 from hale.local.volumes.threads import FILLING, in_thread
 from hale.local.volumes.trouble import DISK_FULL, Event, Failure, told, trouble
 
+_HALF = ".hale-partial"
+"""What the name of a file ends in while it is being fetched."""
 _OPTIONS = (
     "--config=",  # none
     "--use-json-log",
@@ -21,6 +24,7 @@ _OPTIONS = (
     "--stats-log-level=NOTICE",
     "--log-level=NOTICE",
     "--use-server-modtime",  # the other one costs a request for each object
+    f"--partial-suffix={_HALF}",
     "--transfers=8",
     "--checkers=8",
     "--buffer-size=4Mi",
@@ -93,6 +97,8 @@ async def fill(source: Source, folder: Path, scratch: Path, tell: Callable[[Prog
     """Make the folder what is under the prefix; what of it is there already is not fetched again."""
     bucket, _, prefix = source.url.removeprefix("s3://").partition("/")
     prefix = prefix.strip("/")
+    # rclone would fetch it under the same name again, and then look for it in vain to delete it.
+    await in_thread(FILLING, _remove_halves, folder)
     # With the slash it is never taken for an object's name.
     await _sync(source, f"{bucket}/{prefix}/" if prefix else f"{bucket}/", folder, scratch, tell)
     if not prefix or not await in_thread(FILLING, _empty, folder):
@@ -103,6 +109,13 @@ async def fill(source: Source, folder: Path, scratch: Path, tell: Callable[[Prog
             Event.NOT_FOUND, "there is nothing with that prefix", "correct the integration's url", fatal=True
         )
         raise nothing.error(source, shown(source))
+
+
+def _remove_halves(folder: Path) -> None:
+    for _, entries in trees.walk(folder):
+        for entry in entries:
+            if entry.name.endswith(_HALF) and entry.is_file(follow_symlinks=False):
+                Path(entry.path).unlink()
 
 
 def _empty(folder: Path) -> bool:
