@@ -242,8 +242,9 @@ class ContainerEngine:
 
     async def _miss(self) -> None:
         """Look for those that have ended and whose engine has not noticed."""
-        alive = await asyncio.to_thread(living)
-        for held in list(self._held.values()):
+        all_held = [held for held in self._held.values() if held.instance.running]
+        alive = await asyncio.to_thread(living) if all_held else ()
+        for held in all_held:
             if held.container in alive:
                 held.seen, held.missed = True, 0
             elif held.instance.running and held.seen:
@@ -262,16 +263,13 @@ class ContainerEngine:
         """Adopt what is ours, notice what has ended or gone, and clear away what is left of attempts."""
         before = dict(self._held)
         found = await self._containers.ours()
-        newest: dict[str, int] = {}
-        for each in found:
-            if each.begun:
-                newest[each.replica_id] = max(each.attempt, newest.get(each.replica_id, 0))
+        newest = self._newest(found)
         for each in found:
             if self._busy(each.replica_id):
                 continue
             if each.begun and each.attempt == newest[each.replica_id]:
                 await self._meet(each)
-            else:
+            elif not self._holds(each):  # it was half-made when the list was
                 self._do(self._discard(each))
         there = {each.container for each in found}
         for held in before.values():
@@ -284,9 +282,21 @@ class ContainerEngine:
         lock = self._starting.get(replica_id)
         return lock is not None and lock.locked()
 
+    def _newest(self, found: Sequence[Found]) -> Mapping[str, int]:
+        """The newest attempt of each replica that has begun."""
+        newest = {replica_id: held.instance.attempt for replica_id, held in self._held.items()}
+        for each in found:
+            if each.begun:
+                newest[each.replica_id] = max(each.attempt, newest.get(each.replica_id, 0))
+        return newest
+
+    def _holds(self, found: Found) -> bool:
+        held = self._held.get(found.replica_id)
+        return held is not None and held.container == found.container
+
     async def _meet(self, found: Found) -> None:
         held = self._held.get(found.replica_id)
-        if held is None or held.container != found.container:
+        if held is None or not self._holds(found):
             inspected = await self._containers.inspect(found.container)
             instance = await self._read(inspected) if inspected is not None else None
             if inspected is not None and instance is not None and not self._busy(found.replica_id):
