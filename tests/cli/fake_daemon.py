@@ -1,7 +1,8 @@
 """A program that stands in for `hale serve`: the API's answers for one deployment, and nothing that runs.
 
 The environment says how it behaves: FAKE_REFUSES (it doesn't start), FAKE_STUBBORN (its replicas don't end),
-FAKE_NO (it refuses every spec), FAKE_WAITS (it doesn't answer before that file is there).
+FAKE_NO (it refuses every spec), FAKE_PULLS (it pulls an image for ever),
+FAKE_WAITS (it doesn't answer before that file is there).
 """
 
 import json
@@ -38,6 +39,8 @@ def main(data: Path) -> None:
         return {"deploymentId": e.WEB, "revision": 4, "id": "s4"}
 
     def health(_: dict[str, str]) -> Any:
+        if os.environ.get("FAKE_PULLS"):
+            return e.health(preparation=e.preparation() if wanted["enabled"] else None)
         run = wanted["enabled"] or os.environ.get("FAKE_STUBBORN")
         return e.health(*([e.ready_replica()] if run else []))
 
@@ -45,9 +48,10 @@ def main(data: Path) -> None:
         threading.Timer(0.1, down.set).start()  # answered first, as the real one does
         return {"accepted": True}
 
+    pulling = {"dtHealthy": None, "externalApplied": None} if os.environ.get("FAKE_PULLS") else {}
     event = e.event(7, 1, "ready, gets traffic")
     script.on("GET", f"/deployments/{e.WEB}/events", f"id: 7\ndata: {json.dumps(event)}\n\n".encode())
-    script.on("GET", f"/deployments/{e.WEB}", e.deployment())
+    script.on("GET", f"/deployments/{e.WEB}", e.deployment(spec=pulling))
     script.on("GET", f"/deployments/{e.WEB}/health", health)
     script.on("PATCH", f"/deployments/{e.WEB}", change)
     script.on("POST", "/down", end)
