@@ -69,6 +69,7 @@ class Podman:
         self._images = images
         self._trusted: list[str] = []
         self._world: subprocess.Popen[str] | None = None
+        self._first = 0
         self._service: subprocess.Popen[bytes] | None = None
 
     @property
@@ -129,13 +130,13 @@ class Podman:
     def end(self) -> None:
         """End the service, all containers and everything else that it started, and remove its folders."""
         if self._world is not None:
-            first = self._first()
+            first = self._first
             self._world.kill()  # its child, the first process of the namespace, is killed with it
             self._world.wait()
             assert self._world.stdout is not None
             self._world.stdout.close()
             # It ends last: the kernel waits for all the others.
-            until(lambda: not running(first), what="nothing that Podman started is left")
+            until(lambda: not first or not running(first), what="nothing that Podman started is left")
         if self._service is not None:
             self._service.kill()
             self._service.wait()
@@ -233,15 +234,11 @@ class Podman:
         assert self._world.stdout is not None
         if self._world.stdout.readline() != "ready\n":
             raise RuntimeError("cannot start Podman: no namespaces for it (see the lines above)")
-
-    def _first(self) -> int:
-        """The namespaces' first process."""
-        assert self._world is not None, "Podman was not started"
         pid = self._world.pid
-        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        self._first = int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
 
     def _inside(self, *command: str) -> list[str]:
-        return ["nsenter", "--target", str(self._first()), "--mount", "--pid", *command]
+        return ["nsenter", "--target", str(self._first), "--mount", "--pid", *command]
 
     def _podman(self, *arguments: str) -> Iterable[str]:
         return [
