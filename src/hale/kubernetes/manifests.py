@@ -28,10 +28,7 @@ def render(spec: Spec, settings: Settings | None = None, known: Known | None = N
     """The manifests of a spec; SpecError with every field that a cluster can't do as it is written."""
     settings, known = settings or Settings(), known or Known()
     findings = Findings(spec)
-    if not spec.image:
-        findings.refuse(
-            ("image",), "is missing: a cluster runs images", "build one, push it and name it here"
-        )
+    _check_image(spec, findings)
     # What can't be done on one machine can't be done here either, but for scaling.
     refused = unsupported.refusals(_without_scaling(spec))
     if refused:

@@ -36,30 +36,37 @@ def json_list(objects: Iterable[Object], *, ascii_only: bool = False) -> str:
 def _mapping(value: Mapping[str, object], indent: str, ascii_only: bool) -> Iterator[str]:  # noqa: FBT001
     for key, inner in value.items():
         head = f"{indent}{_string(key, ascii_only)}:"
-        if isinstance(inner, Mapping) and inner:
+        nested = isinstance(inner, Mapping)
+        if below := list(_below(inner, indent + _STEP if nested else indent, ascii_only)):
             yield head
-            yield from _mapping(inner, indent + _STEP, ascii_only)
-        elif isinstance(inner, list | tuple) and inner:
-            yield head
-            yield from _items(inner, indent, ascii_only)
-        elif isinstance(inner, str) and _BLOCK.fullmatch(inner):
-            yield f"{head} |"
-            yield from _block(inner, indent + _STEP)
+            yield from below
         else:
-            yield f"{head} {_scalar(inner, ascii_only)}"
+            yield from _leaf(head, inner, indent, ascii_only)
 
 
 def _items(values: Sequence[object], indent: str, ascii_only: bool) -> Iterator[str]:  # noqa: FBT001
     for value in values:
-        if isinstance(value, Mapping) and value:
-            first, *rest = _mapping(value, indent + _STEP, ascii_only)
-            yield f"{indent}- {first.removeprefix(indent + _STEP)}"
-            yield from rest
-        elif isinstance(value, str) and _BLOCK.fullmatch(value):
-            yield f"{indent}- |"
-            yield from _block(value, indent + _STEP)
+        if below := list(_below(value, indent + _STEP, ascii_only)):
+            yield f"{indent}- {below[0].removeprefix(indent + _STEP)}"
+            yield from below[1:]
         else:
-            yield f"{indent}- {_scalar(value, ascii_only)}"
+            yield from _leaf(f"{indent}-", value, indent, ascii_only)
+
+
+def _below(value: object, indent: str, ascii_only: bool) -> Iterator[str]:  # noqa: FBT001
+    """The lines of a collection; none of an empty one, nor of anything else."""
+    if isinstance(value, Mapping):
+        yield from _mapping(value, indent, ascii_only)
+    elif isinstance(value, list | tuple):
+        yield from _items(value, indent, ascii_only)
+
+
+def _leaf(head: str, value: object, indent: str, ascii_only: bool) -> Iterator[str]:  # noqa: FBT001
+    if isinstance(value, str) and _BLOCK.fullmatch(value):
+        yield f"{head} |"
+        yield from _block(value, indent + _STEP)
+    else:
+        yield f"{head} {_scalar(value, ascii_only)}"
 
 
 def _block(text: str, indent: str) -> Iterator[str]:
