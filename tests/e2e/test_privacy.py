@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from kit.daemon import Hale, web_spec
+from kit.until import until
 
 pytestmark = pytest.mark.e2e
 
@@ -17,9 +21,10 @@ PASSWORD = "a-password-of-the-endpoint"
 
 
 def everything_shown(hale: Hale, deployment: str) -> str:
-    """All that the API and the command line say of the deployment."""
+    """All that the API and the command line say of the deployment, and of what there is besides."""
     one = f"deployments/{deployment}"
-    paths = ["deployments", "events", "server", one]
+    paths = ["deployments", "events", "server", "container-registries", "teams/hale/secrets", one]
+    paths += ["projects/default/secrets"]
     paths += [
         f"{one}/{part}" for part in ["runs", "history", "revisions", "spec", "health", "events", "logs"]
     ]
@@ -47,6 +52,87 @@ def test_a_password_of_an_endpoint_is_in_nothing_but_the_database(hale: Hale) ->
         if path.is_file() and PASSWORD.encode() in path.read_bytes()
     }
     assert holding <= {"hale.db", "hale.db-wal"}
+
+
+def files_with(hale: Hale, text: str) -> set[str]:
+    """The files of the data folder that have it in plain, backups of the database too."""
+    with (
+        closing(sqlite3.connect(hale.data / "hale.db")) as source,
+        closing(sqlite3.connect(hale.data / "backup.db")) as backup,
+    ):
+        source.backup(backup)
+    return {
+        str(path.relative_to(hale.data))
+        for path in hale.data.rglob("*")
+        if path.is_file() and text.encode() in path.read_bytes()
+    }
+
+
+def test_secrets_and_passwords_of_registries_are_in_plain_nowhere(hale: Hale) -> None:
+    """The mark is part of every secret there is: of a variable, an endpoint, a registry."""
+    mark = "m4rk-of-what-is-secret"
+    team = hale.post("teams/hale/secrets", {"name": "TOKEN", "value": f"token-{mark}"})
+    door = hale.post("projects/default/secrets", {"name": "DOOR", "value": f"old-{mark}"})
+    registry = hale.post(
+        "container-registries",
+        {
+            "name": "mine",
+            "url": "localhost:1",
+            "namespace": "",
+            "username": "ada",
+            "password": f"password-{mark}",
+        },
+    )
+    told = [hale.api.patch("projects/default/secrets/DOOR", json={"value": f"door-{mark}"}).text]
+    told += [hale.api.get(f"container-registries/{registry['id']}/test-connection").text]
+    env = [{"name": "VERSION", "value": "secret:TOKEN"}]
+    web = hale.up(web_spec(replicas=1, env=env, basicAuthKey="secret:DOOR", containerRegistry="mine"))
+    assert hale.ask("web.localhost").status_code == 401
+    answer = hale.ask("web.localhost", auth=("paperspace", f"door-{mark}"))
+    assert (answer.status_code, f"token-{mark}" in answer.text) == (200, True)
+    hale.api.patch(f"deployments/{web}", json={"replicas": 2})
+    told += [hale.api.post("projects/default/secrets", json={"name": "DOOR", "value": mark}).text]
+    told += [hale.api.put(f"container-registries/{registry['id']}", json={"url": f"a:{mark}@b"}).text]
+    told += [everything_shown(hale, web), hale.log_text(), str([team, door, registry])]
+    assert [text for text in told if mark in text] == []
+    assert mark not in "".join(hale.processes().values())
+    assert "TOKEN" in "".join(told)
+    assert "backup.db" in files_with(hale, "TOKEN")  # the search finds what is there
+    assert files_with(hale, mark) == set()
+
+
+def test_secrets_outlive_the_daemon_and_take_effect_with_the_next_apply(hale: Hale) -> None:
+    hale.post("projects/default/secrets", {"name": "DOOR", "value": "old"})
+    spec = web_spec(replicas=1, basicAuthKey="secret:DOOR")
+    web = hale.up(spec)
+    hale.api.patch("projects/default/secrets/DOOR", json={"value": "new"})
+    hale.kill()
+    hale.start()
+    assert hale.ask("web.localhost", auth=("paperspace", "old")).status_code == 200
+    (before,) = hale.replicas(web)
+    hale.up(spec)
+    until(
+        lambda: hale.ask("web.localhost", auth=("paperspace", "new")).status_code == 200,
+        what="the new password opens it",
+    )
+    assert hale.ask("web.localhost", auth=("paperspace", "old")).status_code == 401
+    (after,) = hale.replicas(web)
+    assert (after["id"], after["pid"]) == (before["id"], before["pid"])
+
+
+def test_a_daemon_without_its_key_says_so_and_changes_nothing(new_hale: NewHale) -> None:
+    hale = new_hale().start()
+    hale.post("teams/hale/secrets", {"name": "TOKEN", "value": "kept"})
+    hale.kill(signal.SIGTERM)
+    key = (hale.data / "key").rename(hale.data / "elsewhere")
+    refused = hale.cli("serve", "--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
+    assert (refused.returncode, "their key" in refused.stderr, "is not there" in refused.stderr) == (
+        1, True, True,
+    )  # fmt: skip
+    assert "put the file `key` of the same backup there" in " ".join(refused.stderr.split())
+    key.rename(hale.data / "key")
+    hale.start()
+    assert [secret["name"] for secret in hale.get("teams/hale/secrets")["items"]] == ["TOKEN"]
 
 
 def test_the_token_is_in_no_log_and_no_command_line(hale: Hale) -> None:

@@ -232,12 +232,12 @@ class ProcessEngine:
                 "env": dict(around.env),
                 "cwd": cwd,
                 "limit": strays.limit(str(folder)),
-                "record": record.written(),
+                "record": record.written(private={name for name, _ in template.env}),
             }
         )
         if "errno" in answer:
             raise EngineError(_refusal(answer["at"], answer["errno"], around.argv[0], record, folder))
-        return self._hold(Record.read(answer["record"])).instance
+        return self._hold(replace(Record.read(answer["record"]), env=around.env)).instance
 
     def _own_folder(self, deployment_id: str) -> Path:
         """Where replicas of a deployment that names no folder run."""

@@ -1,13 +1,15 @@
 """What is written about attempts, and read again after a restart of the daemon or of the machine."""
 
 import json
+import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from hale.local.engines.environment import MARK
 from hale.local.engines.keeper import EXIT, LAUNCH
 
 KEPT = 5
@@ -40,8 +42,10 @@ class Record:
     ticks: int = 0
     keeper: int = 0
 
-    def written(self) -> dict[str, object]:
-        return asdict(self)
+    def written(self, *, private: Collection[str]) -> dict[str, object]:
+        """Without the values of private variables, which may be secrets: the process itself has them."""
+        env = {name: value for name, value in self.env.items() if name not in private}
+        return asdict(self) | {"env": env}
 
     @classmethod
     def read(cls, written: Mapping[str, Any]) -> "Record":
@@ -101,9 +105,23 @@ class Records:
     def _record(self, path: Path) -> Record | None:
         written = _read(path / LAUNCH)
         try:
-            return Record.read(written) if written else None
+            return _whole(Record.read(written), path) if written else None
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
+
+
+def _whole(record: Record, path: Path) -> Record:
+    """With the private variables, as the process was started with them, if it still runs."""
+    return replace(record, env={**_environment(record.pid), **record.env, MARK: str(path)})
+
+
+def _environment(pid: int) -> dict[str, str]:
+    try:
+        text = os.fsdecode(Path(f"/proc/{pid}/environ").read_bytes())
+    except OSError:
+        return {}
+    pairs = (each.partition("=") for each in text.split("\0"))
+    return {name: value for name, mark, value in pairs if name and mark}
 
 
 def _read(path: Path) -> dict[str, Any] | None:
