@@ -428,3 +428,15 @@ async def test_out_of_files_a_replica_is_watched_a_moment_later(
     monkeypatch.setattr(os, "pidfd_open", out_of_files)
     await run(engine, "sh", "-c", "exit 3")
     assert (await exited(engine)).exit_code == 3
+
+
+async def test_variables_of_the_spec_are_in_no_file_and_an_adopted_replica_has_them(tmp_path: Path) -> None:
+    async with made(tmp_path) as before:
+        await run(before, "sleep", "1000", env=(("TOKEN", "hidden = value"), ("EMPTY", "")))
+    async with made(tmp_path) as after:
+        result = await after.execute("r1", ["sh", "-c", "echo $TOKEN,$EMPTY,$PORT"], timeout=30)
+        written = [path for path in tmp_path.rglob("*") if path.is_file()]
+        holding = [path.name for path in written if b"hidden = value" in path.read_bytes()]
+        port = (await found(after)).ports[8000]
+        await cleared(after)
+    assert (result.output, holding) == (f"hidden = value,,{port}\n", [])
