@@ -298,8 +298,10 @@ async def test_one_removed_behind_our_back_has_ended(engine: ContainerEngine, po
 
 async def test_one_whose_monitor_is_killed_ends_all_the_same(engine: ContainerEngine, podman: Podman) -> None:
     await run(engine, *QUIET)
-    _kill_monitor((await inspected(podman))["Id"])
+    container = (await inspected(podman))["Id"]
+    _kill_monitor(container)
     await engine.stop("r1", grace=5)
+    _remove_cgroups(container)
     assert not (await found(engine)).running
     assert (await run(engine, *QUIET, attempt=2)).running
     assert podman.containers() == ["hale-web-r1-2"]
@@ -317,6 +319,7 @@ async def test_the_end_of_one_whose_monitor_is_killed_is_noticed(
     assert (await engine.execute("r1", ["echo", "alive"], timeout=60)).output == "alive\n"
     _kill_all(container)
     ended = await exited(engine)
+    _remove_cgroups(container)
     assert (heard, ended.exit_code) == (["r1"], None)
 
 
@@ -324,6 +327,12 @@ def _kill_all(container: str) -> None:
     for path in Path("/proc").glob("[0-9]*/cgroup"):
         if container in path.read_text():
             os.kill(int(path.parent.name), signal.SIGKILL)
+
+
+def _remove_cgroups(container: str) -> None:
+    """It is the monitor that has them removed."""
+    for group in Path("/sys/fs/cgroup").glob(f"**/libpod-{container}"):
+        group.rmdir()
 
 
 def _kill_monitor(container: str) -> None:
