@@ -1,9 +1,14 @@
 """What an operator may say of a cluster, and what is wrong with the rest."""
 
-import pytest
+import re
+from pathlib import Path
 
+import pytest
+from pydantic import BaseModel
+
+from hale.core.deployment import Machine as SizedMachine
 from hale.errors import RefusedError
-from hale.kubernetes.settings import Machine, Settings, read
+from hale.kubernetes.settings import Gateway, Images, Machine, Prometheus, Route, Settings, Volumes, read
 from hale.machines import GRADIENT
 
 FILE = "cluster.yaml"
@@ -106,3 +111,21 @@ def test_the_sizes_of_gradient_are_known() -> None:
     assert Settings().machine("A4000") == Machine(cpus=8, memory="45Gi", gpus=1)
     assert Settings().machine("C1") == Machine(cpus=1, memory="512Mi")
     assert Settings().machine("unheard-of") is None
+    assert Machine.of(SizedMachine("half", cpus=0.5)) == Machine(cpus=0.5)
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "kubernetes.md").read_text()
+
+
+def test_the_settings_that_the_page_shows_are_read() -> None:
+    (shown,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert read(shown.encode(), FILE).machine("A4000") == Machine(
+        cpus=7, memory="40Gi", gpus=1, nodeSelector={"accelerator": "a4000"}
+    )
+
+
+@pytest.mark.parametrize("model", [Settings, Route, Gateway, Machine, Prometheus, Volumes, Images])
+def test_every_setting_is_on_the_page(model: type[BaseModel]) -> None:
+    table = PAGE.partition("| key | default |")[2].partition("## ")[0]
+    told = {word for quoted in re.findall(r"`([^`]+)`", table) for word in re.findall(r"\w+", quoted)}
+    assert {field.alias or name for name, field in model.model_fields.items()} - told == set()

@@ -49,6 +49,7 @@ def test_everything_that_is_refused_is_said_at_once() -> None:
     [
         ("web@sha256:00", None, "IfNotPresent"),
         ("web:1", None, "Always"),
+        ("localhost/web:1", None, "IfNotPresent"),
         ("web:1", "revision", "Always"),
         ("web@sha256:00", "always", "Always"),
         ("web:1", "never", "Never"),

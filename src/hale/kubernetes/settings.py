@@ -80,9 +80,12 @@ class Machine(Model):
     @classmethod
     def of(cls, sized: SizedMachine) -> Self:
         """Gradient's own type of that name."""
-        memory = None if sized.memory is None else _binary(sized.memory)
-        cpus = None if sized.cpus is None else float(sized.cpus)
-        return cls.model_validate({"cpus": cpus, "memory": memory, "gpus": sized.gpus}, by_name=True)
+        sizes = {
+            "cpus": None if sized.cpus is None else float(sized.cpus),
+            "memory": None if sized.memory is None else _binary(sized.memory),
+            "gpus": sized.gpus,
+        }
+        return cls.model_validate({name: size for name, size in sizes.items() if size is not None})
 
 
 class Gateway(Model):

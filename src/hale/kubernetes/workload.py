@@ -140,10 +140,14 @@ def _container(parts: Parts, ending: Ending, findings: Findings) -> Object:
 
 
 def _pull(template: Template, findings: Findings) -> str:
-    """A digest means the same for ever; of a tag only the registry knows what it stands for now."""
+    """A digest means the same for ever; of a tag only the registry knows what it stands for now.
+
+    What is called localhost/… is in no registry, but on the nodes.
+    """
     if template.pull is not Pull.REVISION:
         return "Always" if template.pull is Pull.ALWAYS else "Never"
-    if "@" in (template.pinned or template.image or ""):
+    image = template.pinned or template.image or ""
+    if "@" in image or image.startswith("localhost/"):
         return "IfNotPresent"
     message = (
         "is a tag: a cluster looks what it stands for at each start of a replica, not once for a revision"
