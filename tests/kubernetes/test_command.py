@@ -45,7 +45,7 @@ def test_manifests_are_printed_and_notes_are_told(render: Render) -> None:
     assert code == 0
     assert [each["kind"] for each in yaml.safe_load_all(out)] == ["Service", "Deployment", "Ingress"]
     assert [line.split("; ")[0] for line in err.splitlines()] == [
-        "note: hale.yaml:2:1: image: is a tag: a cluster looks what it stands for at each start of a replica,"
+        "note: hale.yaml:2:1: image: is a tag: a cluster asks what it stands for at each start of a replica,"
         " not once for a revision",
         "note: Secret web-secrets of type Opaque is needed, with API_KEY: the secret API_KEY",
     ]

@@ -130,6 +130,7 @@ def test_a_timeout_longer_than_the_period_is_noted_with_what_it_can_take() -> No
 def test_a_host_is_dialled_from_the_node_and_that_is_noted(host: str, where: str) -> None:
     found = rendered({"healthChecks": {"startup": {"path": "/", "host": host}}})
     assert f"{host} is {where} there" in said(found)["healthChecks.startup.host"]
+    assert container(found)["startupProbe"]["httpGet"]["host"] == host.strip("[]")
 
 
 OLD = """\

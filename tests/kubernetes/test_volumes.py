@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from s3_server import S3Server
 
-from hale.kubernetes.volumes import FILL_GIT, FILL_S3, WAIT
+from hale.kubernetes.filling import FILL_GIT, FILL_S3
+from hale.kubernetes.volumes import WAIT
 from hale.spec.problems import SpecError
 from tests.kubernetes import kubelet
 from tests.kubernetes.cluster import container, kinds, of_kind, pod, said

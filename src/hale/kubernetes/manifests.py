@@ -8,6 +8,7 @@ from hale.core.secret import Secret
 from hale.kubernetes import scaling, traffic, volumes, workload
 from hale.kubernetes.findings import Findings, Needed
 from hale.kubernetes.names import Known, Names, Object
+from hale.kubernetes.parts import Parts
 from hale.kubernetes.settings import Settings
 from hale.spec import compile as compiled
 from hale.spec import unsupported
@@ -26,47 +27,41 @@ class Rendered:
 
 def render(spec: Spec, settings: Settings | None = None, known: Known | None = None) -> Rendered:
     """The manifests of a spec; SpecError with every field that a cluster can't do as it is written."""
-    settings, known = settings or Settings(), known or Known()
-    findings = Findings(spec)
+    settings, known, findings = settings or Settings(), known or Known(), Findings(spec)
     _check_image(spec, findings)
     # What can't be done on one machine can't be done here either, but for scaling.
     refused = unsupported.refusals(_without_scaling(spec))
     if refused:
         raise SpecError([*findings.refused, *refused], doing="render")
     names = Names.of(spec.name, spec.document(), known, settings.namespace)
-    template = _template(spec, known)
-    objects = _objects(spec, template, settings, names, known, findings)
+    objects = _objects(Parts(spec, _template(spec, known), settings, names, known, findings))
     findings.raise_refused()
     _note_the_rest(spec, findings)
     notes = sorted(findings.notes, key=lambda note: (note.line or 0, note.column or 0))
     return Rendered(tuple(objects), tuple(notes), tuple(findings.secrets))
 
 
+def _objects(parts: Parts) -> list[Object]:
+    """What others refer to comes first."""
+    volumes.need(parts)
+    mounted = volumes.mounted(parts)
+    scaler = scaling.autoscaler(parts)
+    return [
+        *mounted.objects,
+        traffic.service(parts),
+        workload.deployment(parts, mounted, scaled=scaler is not None),
+        *([] if scaler is None else [scaler]),
+        *([workload.disruption(parts)] if compiled.replicas(parts.spec) > 1 else []),
+        *traffic.route(parts),
+    ]
+
+
 def _check_image(spec: Spec, findings: Findings) -> None:
     if not spec.image:
-        findings.refuse(
-            ("image",), "is missing: a cluster runs images", "build one, push it and name it here"
-        )
+        hint = "build one, push it and name it here"
+        findings.refuse(("image",), "is missing: a cluster runs images", hint)
     elif any(character.isspace() for character in spec.image):
         findings.refuse(("image",), "must be the name of an image, which has no blanks")
-
-
-def _objects(
-    spec: Spec, template: Template, settings: Settings, names: Names, known: Known, findings: Findings
-) -> list[Object]:
-    """What others refer to comes first."""
-    mounted = volumes.mounted(spec, template, settings, names, findings)
-    for secret in volumes.needed(spec, template, names):
-        findings.need(secret)
-    scaler = scaling.autoscaler(spec, template, settings, names, findings)
-    parts = workload.Parts(spec, template, settings, names, mounted, known)
-    objects = [*mounted.objects, traffic.service(template, names)]
-    objects.append(workload.deployment(parts, findings, scaled=scaler is not None))
-    if scaler is not None:
-        objects.append(scaler)
-    if compiled.replicas(spec) > 1:
-        objects.append(workload.disruption(names))
-    return [*objects, *traffic.route(spec, template, settings, names, findings)]
 
 
 def _template(spec: Spec, known: Known) -> Template:
@@ -90,18 +85,14 @@ def _note_the_rest(spec: Spec, findings: Findings) -> None:
     if own is None:
         return
     if own.workdir is not None:
-        findings.note(
-            ("hale", "workdir"), "has no effect: a container runs in the folder that its image names"
-        )
+        message = "has no effect: a container runs in the folder that its image names"
+        findings.note(("hale", "workdir"), message)
     if own.eager:
-        findings.note(
-            ("hale", "eager"), "has no effect: a cluster checks every periodSeconds and not between"
-        )
+        message = "has no effect: a cluster checks every periodSeconds and not between"
+        findings.note(("hale", "eager"), message)
     if own.backoff is not None and _differs(own.backoff, CoreBackoff()):
-        findings.note(
-            ("hale", "backoff"),
-            "has no effect: a cluster waits 10 s at first, twice as long each time, 300 s at most",
-        )
+        message = "has no effect: a cluster waits 10 s at first, twice as long each time, 300 s at most"
+        findings.note(("hale", "backoff"), message)
 
 
 def _differs(backoff: Backoff, usual: CoreBackoff) -> bool:

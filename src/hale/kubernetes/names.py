@@ -18,12 +18,6 @@ COMPONENT = "app.kubernetes.io/component"
 NAME = "hale/name"
 """An annotation: the deployment's name as it is written."""
 
-SECURITY: Object = {
-    "allowPrivilegeEscalation": False,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
-"""What every container is kept from."""
-
 LONGEST = naming.MAX_SLUG
 _HASH = 10
 _PLAIN = re.compile(r"[a-z](?:[a-z0-9]|-(?!-))*(?<!-)")

@@ -1,11 +1,9 @@
 """How requests come in: a Service, a route, a password. Pure."""
 
-from hale.core.deployment import Template
 from hale.core.secret import reference
-from hale.kubernetes.findings import Findings, Needed
-from hale.kubernetes.names import Names, Object
-from hale.kubernetes.settings import Route, Settings
-from hale.spec.schema import Spec
+from hale.kubernetes.findings import Needed
+from hale.kubernetes.names import Object
+from hale.kubernetes.parts import Parts
 
 USER = "paperspace"
 """The user of protected endpoints, always."""
@@ -14,102 +12,77 @@ _HASHED = {"ingress-nginx": "auth", "envoy-gateway": ".htpasswd"}
 """The key of a Secret that a controller reads lines of htpasswd from."""
 
 
-def service(template: Template, names: Names) -> Object:
+def service(parts: Parts) -> Object:
     """All declared ports, under their own numbers."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": names.metadata(names.base),
-        "spec": {
-            "type": "ClusterIP",
-            "selector": names.selector(),
-            "ports": [
-                {"name": f"port-{port}", "port": port, "targetPort": port, "protocol": "TCP"}
-                for port in template.ports
-            ],
-        },
-    }
-
-
-def route(
-    spec: Spec, template: Template, settings: Settings, names: Names, findings: Findings
-) -> list[Object]:
-    """The first port under the endpoint's host names, and what protects it."""
-    protected = spec.basic_auth_key is not None and _protect(spec, settings.route, names, findings)
-    if settings.route.kind == "none":
-        return []
-    _note_host(spec, settings, names, findings)
-    made = _ingress if settings.route.kind == "ingress" else _http_route
-    return [
-        *_policies(settings.route, names, protected=protected),
-        made(template.ports[0], settings, names, protected=protected),
+    ports = [
+        {"name": f"port-{port}", "port": port, "targetPort": port, "protocol": "TCP"}
+        for port in parts.template.ports
     ]
+    body = {"type": "ClusterIP", "selector": parts.names.selector(), "ports": ports}
+    return parts.manifest("v1", "Service", body)
 
 
-def _protect(spec: Spec, route: Route, names: Names, findings: Findings) -> bool:
+def route(parts: Parts) -> list[Object]:
+    """The first port under the endpoint's host names, and what protects it."""
+    protected = parts.spec.basic_auth_key is not None and _protect(parts)
+    kind = parts.settings.route.kind
+    if kind == "none":
+        return []
+    _note_host(parts)
+    made = _ingress if kind == "ingress" else _http_route
+    return [*(_policies(parts) if protected else ()), made(parts, protected=protected)]
+
+
+def _protect(parts: Parts) -> bool:
     """Whether it can be; the Secret is needed, and refused is what nothing would protect."""
-    if route.controller == "other":
-        message = f"can't be enforced here: nothing is known of what serves route kind {route.kind}"
+    controller, name = parts.settings.route.controller, parts.names.password
+    if controller == "other":
+        kind = parts.settings.route.kind
+        message = f"can't be enforced here: nothing is known of what serves route kind {kind}"
         hint = "set route.controller in the settings to ingress-nginx, traefik or envoy-gateway"
-        findings.refuse(("basicAuthKey",), message, hint)
+        parts.findings.refuse(("basicAuthKey",), message, hint)
         return False
-    name = reference(spec.basic_auth_key or "")
-    what = "the password of the spec" if name is None else f"the secret {name}"
-    if route.controller == "traefik":
-        keys = (("username", USER), ("password", what))
-        findings.need(Needed(names.password, "kubernetes.io/basic-auth", keys))
-        return True
-    kind = "SHA (htpasswd -s)" if route.controller == "envoy-gateway" else "bcrypt (htpasswd -B)"
-    line = f"a line of htpasswd for the user {USER} and {what}, by {kind}"
-    findings.need(Needed(names.password, "Opaque", ((_HASHED[route.controller], line),)))
+    secret = reference(parts.spec.basic_auth_key or "")
+    what = "the password of the spec" if secret is None else f"the secret {secret}"
+    if controller == "traefik":
+        needed = Needed(name, "kubernetes.io/basic-auth", (("username", USER), ("password", what)))
+    else:
+        digest = "SHA (htpasswd -s)" if controller == "envoy-gateway" else "bcrypt (htpasswd -B)"
+        line = f"a line of htpasswd for the user {USER} and {what}, by {digest}"
+        needed = Needed(name, "Opaque", ((_HASHED[controller], line),))
+    parts.findings.need(needed)
     return True
 
 
-def _policies(route: Route, names: Names, *, protected: bool) -> list[Object]:
-    if not protected or route.controller == "ingress-nginx":
-        return []
-    metadata = names.metadata(names.password)
-    if route.controller == "traefik":
-        return [
-            {
-                "apiVersion": "traefik.io/v1alpha1",
-                "kind": "Middleware",
-                "metadata": metadata,
-                "spec": {"basicAuth": {"secret": names.password}},
-            }
-        ]
-    target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": names.base}
-    return [
-        {
-            "apiVersion": "gateway.envoyproxy.io/v1alpha1",
-            "kind": "SecurityPolicy",
-            "metadata": metadata,
-            "spec": {"targetRefs": [target], "basicAuth": {"users": {"name": names.password}}},
-        }
-    ]
+def _policies(parts: Parts) -> list[Object]:
+    """What the controller knows of passwords beside the route."""
+    name = parts.names.password
+    match parts.settings.route.controller:
+        case "traefik":
+            body: Object = {"basicAuth": {"secret": name}}
+            return [parts.manifest("traefik.io/v1alpha1", "Middleware", body, name=name)]
+        case "envoy-gateway":
+            target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": parts.names.base}
+            body = {"targetRefs": [target], "basicAuth": {"users": {"name": name}}}
+            return [parts.manifest("gateway.envoyproxy.io/v1alpha1", "SecurityPolicy", body, name=name)]
+    return []
 
 
-def _ingress(port: int, settings: Settings, names: Names, *, protected: bool) -> Object:
-    route, hosts = settings.route, names.hosts(settings.domain)
-    backend = {"service": {"name": names.base, "port": {"number": port}}}
+def _ingress(parts: Parts, *, protected: bool) -> Object:
+    route, hosts = parts.settings.route, parts.names.hosts(parts.settings.domain)
+    backend = {"service": {"name": parts.names.base, "port": {"number": parts.port}}}
     paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
-    spec: Object = {"rules": [{"host": host, "http": {"paths": paths}} for host in hosts]}
-    if route.ingress_class is not None:
-        spec = {"ingressClassName": route.ingress_class, **spec}
+    body: Object = {"ingressClassName": route.ingress_class} if route.ingress_class else {}
+    body["rules"] = [{"host": host, "http": {"paths": paths}} for host in hosts]
     if route.tls_secret is not None:
-        spec["tls"] = [{"hosts": hosts, "secretName": route.tls_secret}]
-    annotations = dict(route.annotations)
-    if protected:
-        annotations |= _annotations(route, names)
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": names.metadata(names.base, annotations),
-        "spec": spec,
-    }
+        body["tls"] = [{"hosts": hosts, "secretName": route.tls_secret}]
+    annotations = route.annotations | (_protection(parts) if protected else {})
+    return parts.manifest("networking.k8s.io/v1", "Ingress", body, annotations=annotations)
 
 
-def _annotations(route: Route, names: Names) -> dict[str, str]:
+def _protection(parts: Parts) -> dict[str, str]:
+    """Annotations of an Ingress."""
+    route, names = parts.settings.route, parts.names
     if route.controller == "traefik":
         key = "traefik.ingress.kubernetes.io/router.middlewares"
         ours = f"{names.namespace}-{names.password}@kubernetescrd"
@@ -123,29 +96,21 @@ def _annotations(route: Route, names: Names) -> dict[str, str]:
     }
 
 
-def _http_route(port: int, settings: Settings, names: Names, *, protected: bool) -> Object:
-    route = settings.route
-    parent = route.gateway.model_dump(by_alias=True, exclude_none=True) if route.gateway else {}
+def _http_route(parts: Parts, *, protected: bool) -> Object:
+    route, names = parts.settings.route, parts.names
     rule: Object = {"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}
     if protected and route.controller == "traefik":
         middleware = {"group": "traefik.io", "kind": "Middleware", "name": names.password}
         rule["filters"] = [{"type": "ExtensionRef", "extensionRef": middleware}]
-    rule["backendRefs"] = [{"name": names.base, "port": port}]
-    return {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": names.metadata(names.base, route.annotations),
-        "spec": {
-            "parentRefs": [parent],
-            "hostnames": names.hosts(settings.domain),
-            "rules": [rule],
-        },
-    }
+    rule["backendRefs"] = [{"name": names.base, "port": parts.port}]
+    parent = route.gateway.model_dump(by_alias=True, exclude_none=True) if route.gateway else {}
+    body = {"parentRefs": [parent], "hostnames": names.hosts(parts.settings.domain), "rules": [rule]}
+    return parts.manifest("gateway.networking.k8s.io/v1", "HTTPRoute", body, annotations=route.annotations)
 
 
-def _note_host(spec: Spec, settings: Settings, names: Names, findings: Findings) -> None:
+def _note_host(parts: Parts) -> None:
     """Names of objects differ for all deployments; host names are made as on one machine."""
-    if spec.name != names.slug and names.id is None:
-        host = names.hosts(settings.domain)[0]
+    if parts.spec.name != parts.names.slug and parts.known.slug is None:
+        host = parts.names.hosts(parts.settings.domain)[0]
         message = f"makes the host name {host}, as any name would that differs only in its other characters"
-        findings.note(("name",), message)
+        parts.findings.note(("name",), message)

@@ -5,13 +5,14 @@ becomes `$(NAME)`, which the kubelet puts in. A `$` that stands for itself is wr
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hale.core.secret import is_name, reference
-from hale.core.volume import Source, variable
+from hale.core.volume import variable
 from hale.kubernetes.findings import Findings
 from hale.kubernetes.names import Object
+from hale.kubernetes.parts import Parts
 from hale.spec.problems import Loc
 from hale.spec.schema import Spec
 
@@ -55,11 +56,12 @@ class Variables:
     values: Mapping[str, Text]
 
 
-def variables(spec: Spec, sources: Iterable[Source], secret: str, findings: Findings) -> Variables:
+def variables(parts: Parts) -> Variables:
     """hale's and the spec's, which win; of a name that is there twice the last one counts."""
-    own = {"HOST": EVERYWHERE, "PORT": str(spec.resources.ports[0])}
-    own |= {f"PORT_{port}": str(port) for port in spec.resources.ports}
-    own |= {variable(source.name): source.target for source in sources}
+    spec, findings = parts.spec, parts.findings
+    own = {"HOST": EVERYWHERE, "PORT": str(parts.port)}
+    own |= {f"PORT_{port}": str(port) for port in parts.template.ports}
+    own |= {variable(source.name): source.target for source in parts.template.sources}
     values: dict[str, Text] = {name: (value,) for name, value in own.items()}
     entries = {name: {"name": name, "value": escaped(value)} for name, value in own.items()}
     twice = _twice(spec)
@@ -71,7 +73,7 @@ def variables(spec: Spec, sources: Iterable[Source], secret: str, findings: Find
         name = reference(each.value)
         if name is not None:
             values[each.name] = (Late(each.name),)
-            entries[each.name] = entry | {"valueFrom": from_secret(secret, name)}
+            entries[each.name] = entry | {"valueFrom": from_secret(parts.names.secrets, name)}
             continue
         value = _expanded(each.value, values, loc, findings)
         _check_order(value, twice, loc, findings)
@@ -83,10 +85,11 @@ def variables(spec: Spec, sources: Iterable[Source], secret: str, findings: Find
     return Variables(tuple(entries.values()), values)
 
 
-def command(words: Sequence[str], values: Mapping[str, Text], findings: Findings) -> list[str]:
+def command(parts: Parts, found: Variables) -> list[str]:
     """The command of a container, with the variables put in."""
     return [
-        for_kubelet(_expanded(word, values, ("command", index), findings)) for index, word in enumerate(words)
+        for_kubelet(_expanded(word, found.values, ("command", index), parts.findings))
+        for index, word in enumerate(parts.template.command)
     ]
 
 

@@ -1,19 +1,19 @@
-"""The Deployment: pods, their container, and how a revision takes over. Pure."""
+"""The Deployment: its pods and their container. Pure."""
 
 import math
 from dataclasses import dataclass
 
-from hale.core.deployment import Pull, Strategy, Template
-from hale.kubernetes.findings import Findings, Needed
-from hale.kubernetes.names import SECURITY, Known, Names, Object, digest, registry_secret
+from hale.core.deployment import Pull
+from hale.kubernetes.findings import Needed
+from hale.kubernetes.names import Object, digest, registry_secret
+from hale.kubernetes.parts import POD, SECURITY, Parts
 from hale.kubernetes.probes import probes
-from hale.kubernetes.settings import Settings
+from hale.kubernetes.rolling import rolling
 from hale.kubernetes.variables import command, referenced, variables
 from hale.kubernetes.volumes import Mounted
 from hale.spec import compile as compiled
 from hale.spec.problems import shown
 from hale.spec.schema import Settings as Own
-from hale.spec.schema import Spec
 
 CONTAINER = "app"
 _LEAST_GRACE = 2
@@ -24,58 +24,40 @@ _LEAST_GRACE = 2
 class Ending:
     """How long a pod has to end, in whole seconds: `sleep` until SIGTERM, `whole` until SIGKILL.
 
-    A replica that a check ends has `sleep` and the grace period alone.
+    A replica that a check ends has the sleep and the grace period alone, which is `killed`.
     """
 
     sleep: int
-    grace: int
     whole: int
+    killed: int
 
     @classmethod
-    def of(cls, template: Template, settings: Settings) -> "Ending":
-        drain, grace = math.ceil(template.drain), math.ceil(template.grace)
-        return cls(min(settings.pre_stop_seconds, drain), grace, math.ceil(template.drain + template.grace))
+    def of(cls, parts: Parts) -> "Ending":
+        drain, grace = parts.template.drain, parts.template.grace
+        sleep = min(parts.settings.pre_stop_seconds, math.ceil(drain))
+        return cls(sleep, math.ceil(drain + grace), sleep + math.ceil(grace))
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a Deployment is made of."""
-
-    spec: Spec
-    template: Template
-    settings: Settings
-    names: Names
-    mounted: Mounted
-    known: Known
-
-
-def deployment(parts: Parts, findings: Findings, *, scaled: bool) -> Object:
+def deployment(parts: Parts, mounted: Mounted, *, scaled: bool) -> Object:
     """`scaled`: something else changes the number of replicas, which is then not said here."""
-    names, wanted = parts.names, compiled.replicas(parts.spec)
-    body: Object = {} if scaled else {"replicas": wanted}
+    body: Object = {} if scaled else {"replicas": compiled.replicas(parts.spec)}
     body |= {
         "revisionHistoryLimit": parts.settings.revision_history_limit,
-        "progressDeadlineSeconds": _deadline(parts.spec, findings),
-        "selector": {"matchLabels": names.selector()},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling(parts.spec, wanted, findings)},
-        "template": {"metadata": _pod_metadata(parts), "spec": _pod(parts, findings)},
+        **rolling(parts),
+        "selector": {"matchLabels": parts.names.selector()},
+        "template": {"metadata": _pod_metadata(parts), "spec": _pod(parts, mounted)},
     }
-    metadata = names.metadata(names.base)
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": body}
+    return parts.manifest("apps/v1", "Deployment", body)
 
 
-def disruption(names: Names) -> Object:
+def disruption(parts: Parts) -> Object:
     """One replica at a time may be taken away by hand; one that does not work is never in the way."""
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": names.metadata(names.base),
-        "spec": {
-            "maxUnavailable": 1,
-            "unhealthyPodEvictionPolicy": "AlwaysAllow",
-            "selector": {"matchLabels": names.selector()},
-        },
+    body = {
+        "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": {"matchLabels": parts.names.selector()},
     }
+    return parts.manifest("policy/v1", "PodDisruptionBudget", body)
 
 
 def _pod_metadata(parts: Parts) -> Object:
@@ -87,148 +69,106 @@ def _pod_metadata(parts: Parts) -> Object:
     return metadata
 
 
-def _pod(parts: Parts, findings: Findings) -> Object:
-    spec, mounted = parts.spec, parts.mounted
-    ending = Ending.of(parts.template, parts.settings)
-    _note_ending(spec, ending, findings)
-    pod: Object = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,  # a service called PORT would otherwise be in the environment
+def _pod(parts: Parts, mounted: Mounted) -> Object:
+    ending = Ending.of(parts)
+    _note_ending(parts, ending)
+    machine = parts.settings.machine(parts.spec.resources.machine_type)
+    said = {
+        **POD,
         "terminationGracePeriodSeconds": ending.whole,
+        "imagePullSecrets": _pull_secrets(parts),
+        "nodeSelector": dict(machine.node_selector) if machine else {},
+        "initContainers": list(mounted.waits),
+        "containers": [_container(parts, mounted, ending)],
+        "volumes": list(mounted.volumes),
     }
-    if spec.container_registry:
-        name = registry_secret(spec.container_registry)
-        pod["imagePullSecrets"] = [{"name": name}]
-        what = f"the login of the registry connection {shown(spec.container_registry)}"
-        findings.need(Needed(name, "kubernetes.io/dockerconfigjson", ((".dockerconfigjson", what),)))
-    machine = parts.settings.machine(spec.resources.machine_type)
-    if machine and machine.node_selector:
-        pod["nodeSelector"] = dict(machine.node_selector)
-    if mounted.waits:
-        pod["initContainers"] = list(mounted.waits)
-    pod["containers"] = [_container(parts, ending, findings)]
-    if mounted.volumes:
-        pod["volumes"] = list(mounted.volumes)
-    return pod
+    return {name: value for name, value in said.items() if value not in ([], {})}
 
 
-def _container(parts: Parts, ending: Ending, findings: Findings) -> Object:
-    template, settings, mounted = parts.template, parts.settings, parts.mounted
-    found = variables(parts.spec, template.sources, parts.names.secrets, findings)
-    container: Object = {
+def _pull_secrets(parts: Parts) -> list[Object]:
+    connection = parts.spec.container_registry
+    if not connection:
+        return []
+    name, what = registry_secret(connection), f"the login of the registry connection {shown(connection)}"
+    parts.findings.need(Needed(name, "kubernetes.io/dockerconfigjson", ((".dockerconfigjson", what),)))
+    return [{"name": name}]
+
+
+def _container(parts: Parts, mounted: Mounted, ending: Ending) -> Object:
+    found = variables(parts)
+    said = {
         "name": CONTAINER,
-        "image": template.pinned or template.image,
-        "imagePullPolicy": _pull(template, findings),
-    }
-    if template.command:
-        container["command"] = command(template.command, found.values, findings)
-    container |= {
+        "image": parts.template.pinned or parts.template.image,
+        "imagePullPolicy": _pull(parts),
+        "command": command(parts, found),
         "ports": [
-            {"name": f"port-{port}", "containerPort": port, "protocol": "TCP"} for port in template.ports
+            {"name": f"port-{port}", "containerPort": port, "protocol": "TCP"}
+            for port in parts.template.ports
         ],
         "env": list(found.env),
+        "resources": _limits(parts),
+        **probes(parts, ending.killed),
+        "lifecycle": {"preStop": _pause(parts, ending.sleep)} if ending.sleep else {},
+        "securityContext": dict(SECURITY),
+        "volumeMounts": list(mounted.mounts),
     }
-    if limits := _limits(template, settings, findings):
-        container["resources"] = limits
-    container |= probes(template, ending.sleep + ending.grace, findings)
-    if ending.sleep:
-        container["lifecycle"] = {"preStop": _pause(ending.sleep, settings, findings)}
-    container["securityContext"] = dict(SECURITY)
-    if mounted.mounts:
-        container["volumeMounts"] = list(mounted.mounts)
-    return container
+    return {name: value for name, value in said.items() if value not in ([], {})}
 
 
-def _pull(template: Template, findings: Findings) -> str:
+def _pull(parts: Parts) -> str:
     """A digest means the same for ever; of a tag only the registry knows what it stands for now.
 
     What is called localhost/… is in no registry, but on the nodes.
     """
+    template = parts.template
     if template.pull is not Pull.REVISION:
         return "Always" if template.pull is Pull.ALWAYS else "Never"
     image = template.pinned or template.image or ""
     if "@" in image or image.startswith("localhost/"):
         return "IfNotPresent"
     message = (
-        "is a tag: a cluster looks what it stands for at each start of a replica, not once for a revision"
+        "is a tag: a cluster asks what it stands for at each start of a replica, not once for a revision"
     )
-    findings.note(("image",), message, "name a digest, NAME@sha256:…")
+    parts.findings.note(("image",), message, "name a digest, NAME@sha256:…")
     return "Always"
 
 
-def _limits(template: Template, settings: Settings, findings: Findings) -> Object:
+def _limits(parts: Parts) -> Object:
     """A machine type is what a replica may use and what is kept for it."""
-    name = template.machine.name
-    machine = settings.machine(name)
+    name = parts.spec.resources.machine_type
+    machine = parts.settings.machine(name)
     if machine is None:
         message = f"{shown(name)} is not known: replicas run without requests and limits"
-        findings.note(("resources", "machineType"), message, "add it to machines in the settings")
+        parts.findings.note(("resources", "machineType"), message, "add it to machines in the settings")
         return {}
-    sizes: Object = {}
+    limits: Object = {}
     if machine.cpus is not None:
-        sizes["cpu"] = f"{machine.cpus:g}" if machine.cpus >= 1 else f"{math.ceil(machine.cpus * 1000)}m"
+        limits["cpu"] = f"{machine.cpus:g}" if machine.cpus >= 1 else f"{math.ceil(machine.cpus * 1000)}m"
     if machine.memory is not None:
-        sizes["memory"] = machine.memory
-    gpus = {machine.gpu_resource: str(machine.gpus)} if machine.gpus else {}
-    limits = sizes | gpus
+        limits["memory"] = machine.memory
+    if machine.gpus:
+        limits[machine.gpu_resource] = str(machine.gpus)
     return {"requests": dict(limits), "limits": limits} if limits else {}
 
 
-def _pause(seconds: int, settings: Settings, findings: Findings) -> Object:
+def _pause(parts: Parts, seconds: int) -> Object:
     """Until every node knows that the endpoint is gone, new requests still come: SIGTERM waits for that."""
-    if settings.native_sleep:
+    if parts.settings.native_sleep:
         return {"sleep": {"seconds": seconds}}
     message = "needs a program sleep in it: it runs before SIGTERM, as this cluster has no sleep of its own"
-    findings.note(("image",), message)
+    parts.findings.note(("image",), message)
     return {"exec": {"command": ["sleep", str(seconds)]}}
 
 
-def _note_ending(spec: Spec, ending: Ending, findings: Findings) -> None:
-    own = spec.hale or Own()
+def _note_ending(parts: Parts, ending: Ending) -> None:
+    own, findings = parts.spec.hale or Own(), parts.findings
     if own.drain_seconds is not None:
-        drain = findings.whole(("hale", "drainSeconds"), own.drain_seconds)
-        if drain > ending.sleep:
+        loc = ("hale", "drainSeconds")
+        if findings.whole(loc, own.drain_seconds) > ending.sleep:
             message = f"SIGTERM comes {ending.sleep} s after a replica leaves traffic; what is under way then"
             message = f"{message} has {ending.whole - ending.sleep} s, if the app finishes it on SIGTERM"
-            findings.note(
-                ("hale", "drainSeconds"), message, "preStopSeconds in the settings is the longest wait"
-            )
+            findings.note(loc, message, "preStopSeconds in the settings is the longest wait")
     if own.grace_period_seconds is not None:
-        grace = findings.whole(("hale", "gracePeriodSeconds"), own.grace_period_seconds)
-        if grace < _LEAST_GRACE:
-            message = f"a cluster never gives less than {_LEAST_GRACE} s"
-            findings.note(("hale", "gracePeriodSeconds"), message)
-
-
-def _deadline(spec: Spec, findings: Findings) -> int:
-    loc = ("hale", "strategy", "progressDeadlineSeconds")
-    return findings.whole(loc, compiled.strategy(spec).progress_deadline)
-
-
-def _rolling(spec: Spec, wanted: int, findings: Findings) -> Object:
-    """As it is written, except where a cluster would take away more than hale does.
-
-    hale never takes the last ready replica, and adds one where no other step is left; a cluster takes one
-    away first.
-    """
-    own = (spec.hale or Own()).strategy
-    strategy = compiled.strategy(spec)
-    surge: int | str = _written(own.max_surge if own else None, "25%")
-    unavailable: int | str = _written(own.max_unavailable if own else None, "25%")
-    if wanted and strategy.max_unavailable.down(wanted) >= wanted:
-        unavailable = wanted - 1
-        message = f"becomes {unavailable}: one of {wanted} replicas always stays"
-        findings.note(("hale", "strategy", "maxUnavailable"), message)
-    if wanted and _stands_still(strategy, wanted):
-        surge = 1
-        message = "becomes 1: with no replica more and none less no revision could take over"
-        findings.note(("hale", "strategy", "maxSurge"), message)
-    return {"maxSurge": surge, "maxUnavailable": unavailable}
-
-
-def _written(share: int | str | None, default: str) -> int | str:
-    return default if share is None else share
-
-
-def _stands_still(strategy: Strategy, wanted: int) -> bool:
-    return not strategy.max_surge.up(wanted) and not min(strategy.max_unavailable.down(wanted), wanted - 1)
+        loc = ("hale", "gracePeriodSeconds")
+        if findings.whole(loc, own.grace_period_seconds) < _LEAST_GRACE:
+            findings.note(loc, f"a cluster never gives less than {_LEAST_GRACE} s")
