@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request: a status and who answered, or an error. Times are of time.monotonic()."""
+    """What became of one request: a status and who answered, or an error. Times are of time.monotonic().
+
+    `said` is the beginning of an answer other than 200.
+    """
 
     began: float
     seconds: float
@@ -17,6 +20,7 @@ class Outcome:
     replica: str = ""
     version: str = ""
     error: str = ""
+    said: str = ""
 
     @property
     def ok(self) -> bool:
@@ -107,11 +111,12 @@ class Load:
     def _ask(self, connection: http.client.HTTPConnection, began: float) -> Outcome:
         connection.request(self.method, self.path, self.body, {"Host": self.host})
         answer = connection.getresponse()
-        answer.read()
+        body = answer.read()
         return Outcome(
             began,
             time.monotonic() - began,
             answer.status,
             answer.headers.get("X-Replica", ""),
             answer.headers.get("X-Version", ""),
+            said="" if answer.status == 200 else body[:200].decode(errors="replace"),
         )
