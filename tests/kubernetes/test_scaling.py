@@ -42,8 +42,9 @@ def test_cpu_and_memory_are_kubernetes_own() -> None:
     assert "PodDisruptionBudget" in kinds(found)
 
 
-def test_of_two_targets_for_one_metric_the_lower_asks_for_more() -> None:
-    found = rendered(scaled(("cpu", 60), ("memory", 80), ("cpu", 40)))
+@pytest.mark.parametrize("values", [(60, 40), (40, 60)])
+def test_of_two_targets_for_one_metric_the_lower_asks_for_more(values: tuple[int, int]) -> None:
+    found = rendered(scaled(("cpu", values[0]), ("memory", 80), ("cpu", values[1])))
     metrics = of_kind(found, "HorizontalPodAutoscaler")["spec"]["metrics"]
     targets = [each["resource"]["target"]["averageUtilization"] for each in metrics]
     assert targets == [40, 80]

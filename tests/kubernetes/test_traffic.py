@@ -121,7 +121,10 @@ def test_what_nothing_would_protect_is_refused(route: dict[str, Any]) -> None:
 def test_a_public_endpoint_has_nothing_of_it() -> None:
     found = rendered({}, through("traefik"))
     assert kinds(found) == ["Service", "Deployment", "Ingress"]
+    assert of_kind(found, "Ingress")["metadata"]["annotations"] == {"hale/name": "web"}
     assert found.secrets == ()
+    (rule,) = of_kind(rendered({}, through("traefik", **GATEWAY)), "HTTPRoute")["spec"]["rules"]
+    assert "filters" not in rule
 
 
 def test_a_password_that_stands_in_the_spec_is_not_printed() -> None:

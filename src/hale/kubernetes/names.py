@@ -101,7 +101,7 @@ class Names:
 
     def volume(self, name: str, *content: object) -> str:
         """The claim of an integration; other content, another claim."""
-        return f"{self.base}-{readable(name, 13)}-{digest(self.base, name, *content, length=8)}"
+        return f"{self.base}-{readable(name, 13)}-{digest(name, *content, length=8)}"
 
     def filling(self, job: Object) -> str:
         """A Job can't be changed, so another one has another name."""

@@ -77,8 +77,7 @@ def variables(parts: Parts) -> Variables:
             continue
         value = _expanded(each.value, values, loc, findings)
         _check_order(value, twice, loc, findings)
-        late = any(isinstance(piece, Late) for piece in value)
-        values[each.name] = (Late(each.name),) if late else value
+        values[each.name] = value
         entries[each.name] = entry | {"value": for_kubelet(value)}
     for name in twice:
         findings.note(("env",), f"has {name} more than once: the last one counts")
