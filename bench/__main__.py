@@ -13,7 +13,7 @@ import uvloop
 
 from bench.table import Row, as_json, as_text
 
-PARTS = ("checks", "lateness", "gateway", "cutoff", "ready", "daemon")
+PARTS = ("checks", "lateness", "gateway", "cutoff", "ready", "daemon", "containers")
 
 
 def measure(part: str) -> Sequence[Row]:

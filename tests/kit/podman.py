@@ -82,6 +82,12 @@ class Podman:
         """What the service wrote."""
         return self.folder / "podman.log"
 
+    @property
+    def processes(self) -> list[int]:
+        """Pids of Podman, its monitors and all else that runs outside of containers."""
+        ours = Path(f"/proc/{self._first}/ns/pid").readlink()
+        return [int(each.name) for each in Path("/proc").iterdir() if _of_namespace(each, ours)]
+
     def __enter__(self) -> "Podman":
         if not in_own_network():
             raise RuntimeError("cannot start Podman: it is not for the machine's own network")
@@ -270,3 +276,9 @@ class Podman:
                 for inner in [*sorted(group.rglob("*/"), reverse=True), group]:
                     with contextlib.suppress(OSError):
                         inner.rmdir()
+
+
+def _of_namespace(process: Path, namespace: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return process.name.isdigit() and (process / "ns/pid").readlink() == namespace
+    return False

@@ -1,5 +1,8 @@
 """A command run in a container, as exec checks do: bounded in time and output, and gone afterwards.
 
+Beginning it takes the engine a tenth of a second of processor time and more. That is not on the command's
+time: an engine that is slow, as on a busy machine, makes checks late and does not make them fail.
+
 No engine can end what it began there. Everything the command starts inherits a variable of its own, by which
 it is found among the machine's processes; where those can't be seen or ended, a shell in the container looks.
 """
@@ -12,10 +15,10 @@ import secrets
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from typing import Self
 
 import aiodocker
 import aiohttp
-from aiodocker.containers import DockerContainer
 from aiodocker.execs import Exec
 
 from hale.errors import EngineError
@@ -27,9 +30,14 @@ from hale.ports import ExecResult
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 4 * (os.cpu_count() or 1)
-"""Commands that run at the same time: each costs its engine some processes of its own."""
+_BEGINNING = os.cpu_count() or 1
+"""Commands that are begun at the same time: more would begin no sooner, and leave no core to others."""
+_RUNNING = 64
+"""Commands that run at the same time: each holds a connection to the engine."""
+_BEGUN_WITHIN = 60.0
+_FIRST_LOOK, _LONGEST_LOOK = 0.05, 1.0
 _KILLED_WITHIN = 10.0
+_SAID_WITHIN = 5.0
 _POLL = 0.02
 _HEADER = 8
 _NO_END = aiohttp.ClientTimeout(total=None, sock_connect=5)
@@ -37,7 +45,7 @@ _NOT_BEGUN = re.compile(
     r"\A(Error: .*\bOCI (runtime|permission)|OCI runtime|exec \S+: exec format error)", re.DOTALL
 )
 """What runtimes say in place of the command's output; a shell's own 127 says something else."""
-_LOOKS = 5
+_LOOKS = 20
 """How often the machine's processes are looked through before a shell in the container is asked."""
 _INSIDE = """
 for process in /proc/[0-9]*; do
@@ -52,76 +60,130 @@ class ContainerExec:
     def __init__(self, api: Api, spawn: Callable[[Coroutine[None, None, None]], asyncio.Task[None]]) -> None:
         self._api = api
         self._spawn = spawn
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._running = asyncio.Semaphore(_RUNNING)
+        self._beginning = asyncio.Semaphore(_BEGINNING)
 
     async def run(self, container: str, command: Sequence[str], *, timeout: float) -> ExecResult:
-        async with self._slots:
+        async with self._running:
             with engine_errors(f"run {command[0]}"):
                 return await self._run(container, command, timeout)
 
     async def _run(self, container: str, command: Sequence[str], timeout: float) -> ExecResult:
-        mark = f"exec-{secrets.token_hex(8)}"
-        place = self._api.docker.containers.container(container)
-        begun = await place.exec(list(command), environment={MARK: mark})
-        output = bytearray()
-        ended = False
-        try:
-            async with asyncio.timeout(timeout) as patience:
-                await self._read(begun, output)
-                ended = True
-        except TimeoutError:
-            if not patience.expired():
-                raise
-            return ExecResult(None, _text(output))
-        finally:
-            if not ended:
-                # Cancelled as well as out of time; the one who waits no longer must not keep it alive.
-                await asyncio.shield(self._spawn(self._end(place, begun, mark)))
-        code = await self._code(begun)
-        text = _text(output)
-        if code in (1, 126, 127) and _NOT_BEGUN.search(text):
-            raise EngineError(f"cannot run {command[0]}: {reason(text, command[0])}")
-        return ExecResult(code, text)
+        async with _Command(self._api, container) as run:
+            try:
+                async with self._beginning, asyncio.timeout(_BEGUN_WITHIN):
+                    await run.begin(command)
+                await run.read(timeout)
+            finally:
+                if not run.over:
+                    # Cancelled as well as out of time; the one who waits no longer must not keep it alive.
+                    await asyncio.shield(self._spawn(run.end()))
+            if run.killed:
+                return ExecResult(None, run.text)
+            await run.read(_SAID_WITHIN)  # it may have ended just before its time was over
+            code = await run.code()
+        if code in (1, 126, 127) and _NOT_BEGUN.search(run.text):
+            raise EngineError(f"cannot run {command[0]}: {reason(run.text, command[0])}")
+        return ExecResult(code, run.text)
 
-    async def _read(self, begun: Exec, output: bytearray) -> None:
-        """Until it has ended; what is beyond the bound is read and dropped."""
-        docker, url = self._api.docker, self._api.url(f"exec/{begun.id}/start")
-        request = {"Detach": False, "Tty": False}
-        async with docker.session.post(url, json=request, timeout=_NO_END) as response:
-            if response.status != 200:
-                raise aiodocker.DockerError(response.status, await response.text())
-            with suppress(asyncio.IncompleteReadError):
-                while True:
-                    header = await response.content.readexactly(_HEADER)
-                    frame = await response.content.readexactly(int.from_bytes(header[4:]))
-                    output += frame[: OUTPUT - len(output)]
 
-    async def _code(self, begun: Exec) -> int | None:
+class _Command:
+    """One of them. `over` says that it has no more to say, or was not begun; `killed` that we ended it."""
+
+    def __init__(self, api: Api, container: str) -> None:
+        self._api = api
+        self._place = api.docker.containers.container(container)
+        self._mark = f"exec-{secrets.token_hex(8)}"
+        self._exec: Exec
+        self._response: aiohttp.ClientResponse | None = None
+        self._content: aiohttp.StreamReader
+        self._stream = b""
+        self._output = bytearray()
+        self.over = True
+        self.killed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._response is not None:
+            self._response.close()
+
+    @property
+    def text(self) -> str:
+        return self._output.decode(errors="replace")
+
+    async def begin(self, command: Sequence[str]) -> None:
+        """Return once it runs, or is over already."""
+        self._exec = await self._place.exec(list(command), environment={MARK: self._mark})
+        self.over = False
+        self._response = await self._started()
+        self._content = self._response.content
+        pause = _FIRST_LOOK
+        while not await self.read(pause) and not await self._runs():
+            pause = min(2 * pause, _LONGEST_LOOK)
+
+    async def _started(self) -> aiohttp.ClientResponse:
+        url, request = self._api.url(f"exec/{self._exec.id}/start"), {"Detach": False, "Tty": False}
+        response = await self._api.docker.session.post(url, json=request, timeout=_NO_END)
+        if response.status != 200:
+            raise aiodocker.DockerError(response.status, await response.text())
+        return response
+
+    async def read(self, seconds: float) -> bool:
+        """Until it is over, which is the answer, or for so long; what is beyond the bound is dropped."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds) as patience:
+                while block := await self._content.readany():
+                    self._take(block)
+                self.over = True
+        if not self.over and not patience.expired():
+            raise TimeoutError
+        return self.over
+
+    def _take(self, block: bytes) -> None:
+        """Frames of a header, which ends with their length, and of so many bytes."""
+        self._stream += block
+        while len(self._stream) >= _HEADER:
+            end = _HEADER + int.from_bytes(self._stream[4:_HEADER])
+            if len(self._stream) < end:
+                return
+            self._output += self._stream[_HEADER : min(end, _HEADER + OUTPUT - len(self._output))]
+            self._stream = self._stream[end:]
+
+    async def code(self) -> int | None:
         """The engine may notice the end a moment later than we."""
         async with asyncio.timeout(_KILLED_WITHIN):
-            while (state := await begun.inspect())["Running"]:  # noqa: ASYNC110
+            while (state := await self._exec.inspect())["Running"]:  # noqa: ASYNC110
                 await asyncio.sleep(_POLL)
         return int(state["ExitCode"])
 
-    async def _end(self, place: DockerContainer, begun: Exec, mark: str) -> None:
-        """Kill all of it and return when it is gone; it may be only about to begin."""
+    async def end(self) -> None:
+        """Kill all of it and return when it is gone; it may be only about to begin, or have ended."""
         looks = 0
         try:
             async with asyncio.timeout(_KILLED_WITHIN):
-                while (found := await asyncio.to_thread(_marked, mark)) or (await begun.inspect())["Running"]:
+                while (found := await asyncio.to_thread(_marked, self._mark)) or await self._runs():
+                    self.killed = self.killed or bool(found)
                     strays.end(found, signal.SIGKILL)
                     looks += 1
                     if looks % _LOOKS == 0:
-                        await self._end_inside(place, mark)
+                        await self._end_inside()
                     await asyncio.sleep(_POLL)
         except (aiodocker.DockerError, aiohttp.ClientError, OSError) as error:
+            self.killed = True
             log.warning(
-                "a command in container %s may still run: %s", place.id[:12], error or "it does not end"
+                "a command in container %s may still run: %s", self._place.id[:12], error or "it does not end"
             )
 
-    async def _end_inside(self, place: DockerContainer, mark: str) -> None:
-        begun = await place.exec(["sh", "-c", _INSIDE, f"{MARK}={mark}"])
-        await self._read(begun, bytearray())
+    async def _runs(self) -> bool:
+        return bool((await self._exec.inspect())["Running"])
+
+    async def _end_inside(self) -> None:
+        self.killed = True
+        async with _Command(self._api, self._place.id) as killer:
+            await killer.begin(["sh", "-c", _INSIDE, f"{MARK}={self._mark}"])
+            await killer.read(_KILLED_WITHIN)
 
 
 def _marked(mark: str) -> list[int]:
@@ -132,10 +194,6 @@ def _marked(mark: str) -> list[int]:
             if os.getsid(pid) == pid:
                 return list({*found, *strays.members(pid, mark)})
     return found
-
-
-def _text(output: bytearray) -> str:
-    return output.decode(errors="replace")
 
 
 def reason(text: str, command: str) -> str:
