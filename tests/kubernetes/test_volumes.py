@@ -199,6 +199,7 @@ def s3(tmp_path: Path) -> Iterator[S3Server]:
     server.put("models", "falcon/config.json", b"{}")
     server.put("models", "falcon/weights/ü 1.bin", bytes(range(256)))
     server.put("models", "falcon-7b", b"no part of it")
+    (server.folder / "empty").mkdir()
     server.start()
     yield server
     server.stop()
@@ -217,6 +218,7 @@ def source(server: S3Server, url: str) -> Any:
         ("s3://models/falcon/", {"config.json", "weights/ü 1.bin"}),
         ("s3://models/", {"falcon/config.json", "falcon/weights/ü 1.bin", "falcon-7b"}),
         ("s3://models/falcon-7b", {"falcon-7b"}),
+        ("s3://empty/", set()),
     ],
 )
 def test_a_volume_is_filled_from_s3(s3: S3Server, tmp_path: Path, url: str, expected: set[str]) -> None:
@@ -253,6 +255,7 @@ def repository(tmp_path: Path) -> Path:
     git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "lfs", "install", "--local")
     (folder / ".gitattributes").write_text("*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    (folder / ".lfsconfig").write_text("[lfs]\n\tfetchexclude = *\n")
     (folder / "big.bin").write_bytes(b"large " * 1000)
     (folder / "a b.txt").write_text("one")
     git(folder, "add", "--all")

@@ -57,8 +57,8 @@ git config gc.auto 0
 git remote add origin "$url"
 git fetch --no-tags --depth=1 origin "$ref"
 cd content
-git checkout --quiet --force --detach FETCH_HEAD
-git lfs fetch origin
+GIT_LFS_SKIP_SMUDGE=1 git checkout --quiet --force --detach FETCH_HEAD
+git lfs fetch --include= --exclude= origin
 git lfs checkout
 cd ..
 rm -rf git
