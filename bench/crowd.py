@@ -26,7 +26,7 @@ from kit.podman import Podman
 from bench.commands import Cost, costs
 from bench.native import Programs, answering
 from bench.usage import cpu_seconds_of_all
-from bench.watcher import Mark, Ports, Watcher, Window
+from bench.watcher import Mark, Ports, Watcher, Window, late
 from hale.clock import Clock
 from hale.core.deployment import Deployment, Revision, Template
 from hale.core.probe import ExecAction, Probe, ProbeResult
@@ -92,8 +92,10 @@ class _Apart:
     def begin(
         self, probe: Probe, target: Target, report: Callable[[ProbeResult], None], *, eager: bool = False
     ) -> Callable[[], None]:
+        began = time.monotonic()
+
         def ended(result: ProbeResult) -> None:
-            self.execs.append((time.monotonic(), target.replica_id))
+            self.execs.append((began, time.monotonic(), target.replica_id))
             self.execs_failed += not result.ok
             report(result)
 
@@ -108,7 +110,7 @@ class _Apart:
     def clear(self) -> None:
         self.http.clear()
         self.failed = self.execs_failed = 0
-        self.execs: list[tuple[float, str]] = []
+        self.execs: list[tuple[float, float, str]] = []
 
 
 class _World:
@@ -174,14 +176,17 @@ class _World:
         before = cpu_seconds_of_all(self._podman.processes)
         marks = [await self._window() for _ in range(windows)]
         used = cpu_seconds_of_all(self._podman.processes) - before
-        late = self._apart.http.late(phases)
-        own = self._apart.http.own(late)
-        told = [Window.told(late, own, *each) for each in marks]
+        times = self._apart.http.late(phases)
+        own = self._apart.http.own(times)
+        told = [Window.told(times, own, *each) for each in marks]
         return Phase(
             told,
             self._apart.http.left_out(),
             self._apart.failed,
-            [(at - phases[who]) % EXEC_PERIOD * 1000 for at, who in self._apart.execs],
+            [
+                late(began - phases[who], EXEC_PERIOD) + (ended - began) * 1000
+                for began, ended, who in self._apart.execs
+            ],
             self._apart.execs_failed,
             used / (windows * SECONDS) * 100,
         )

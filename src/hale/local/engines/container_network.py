@@ -37,6 +37,8 @@ class ContainerNetwork:
 
     async def ensure(self) -> None:
         """Make it unless it is there."""
+        if self._bridged():
+            return
         async with self._turn:
             if await self._found() is None:
                 with engine_errors(f"make the network {NETWORK}"):
@@ -57,6 +59,8 @@ class ContainerNetwork:
 
     async def pin(self) -> None:
         """Keep the bridge's address as it is. Quietly left where we may not, or the bridge is elsewhere."""
+        if self._bridged():
+            return
         found = await self._found()
         for config in (found or {}).get("IPAM", {}).get("Config") or ():
             gateway = str(config.get("Gateway") or "")
@@ -65,6 +69,10 @@ class ContainerNetwork:
                     self._pinned.add(index)
                     with suppress(OSError):
                         pin(name)
+
+    def _bridged(self) -> bool:
+        """A bridge that was pinned is there, so the network is. To ask takes longer the more are on it."""
+        return not self._pinned.isdisjoint(index for index, _ in socket.if_nameindex())
 
     async def remove(self) -> None:
         """If it is ours and nobody is on it."""
