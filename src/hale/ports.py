@@ -316,7 +316,7 @@ class Platform(Protocol):
         """Try the credentials at the registry itself; PreparationError says why they don't do."""
 
     def wake(self, deployment_id: str) -> None:
-        """Look at this deployment again soon: it was applied, changed or deleted."""
+        """Look at this deployment again soon: it was applied, changed or deleted, or what it needs was."""
 
     def endpoint(self, deployment: Deployment) -> str:
         """Host (and port, unless 80) under which its traffic comes in; no scheme."""

@@ -242,6 +242,21 @@ async def test_a_rollback_is_a_new_revision_with_the_spec_of_the_one_before(api:
     assert told[0] == "revision 3 was applied, back to the spec of revision 1: 2 replicas"
 
 
+@pytest.mark.parametrize("what", [{"applied_at": None}, {"error": "revision 2 is not healthy after 10 min"}])
+async def test_a_rollback_goes_past_what_failed_or_was_never_begun_with(
+    api: Api, what: dict[str, object]
+) -> None:
+    deployment_id = await api.apply(command=["one"])
+    (one,) = await api.store.revisions(deployment_id)
+    await api.store.put_revision(replace(one, applied_at=1.0))
+    await api.apply(command=["two"])
+    two = (await api.store.revisions(deployment_id))[0]
+    await api.store.put_revision(replace(two, **{"applied_at": 2.0, **what}))  # type: ignore[arg-type]
+    await api.patch(f"/v1/deployments/{deployment_id}", {"replicas": 5})  # stuck as well
+    await api.post(f"/v1/deployments/{deployment_id}/rollback")
+    assert (await documents(api, deployment_id))[0] == one.document
+
+
 @pytest.mark.parametrize("by", ["number", "text", "id"])
 async def test_a_rollback_may_name_the_revision(api: Api, by: str) -> None:
     deployment_id = await api.apply(command=["one"])

@@ -1,6 +1,7 @@
 """Connections to container registries: kept, checked, tried, never shown with their password."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -230,3 +231,27 @@ async def test_a_connection_that_does_not_work_says_why(api: Api, error: Prepara
     answer = await api.get(f"{PATH}/{made['id']}/test-connection")
     assert_answers("GET /container-registries/{id}/test-connection", answer)
     assert answer == {"success": False, "error": told}
+
+
+async def test_a_change_wakes_those_that_wait_for_an_image_from_there_and_no_others(api: Api) -> None:
+    registry = await api.post(PATH, body())
+    await api.post(PATH, body(name="other"))
+    image = "registry.example.com/team/web:1"
+    by_name = await api.apply("by-name", image=image, containerRegistry="mine")
+    by_id = await api.apply("by-id", image=image, containerRegistry=registry["id"])
+    await api.apply("elsewhere", image=image, containerRegistry="other")
+    await api.apply("none")
+    done = (await api.store.revisions(await api.apply("done", image=image, containerRegistry="mine")))[0]
+    await api.store.put_revision(replace(done, prepared_at=7.0))
+    api.platform.woken.clear()
+    await api.put(f"{PATH}/{registry['id']}", {"password": "corrected"})
+    assert api.platform.woken == [by_name, by_id]
+
+
+async def test_one_that_is_made_anew_wakes_those_that_were_applied_with_the_one_before(api: Api) -> None:
+    registry = await api.post(PATH, body())
+    web = await api.apply(image="registry.example.com/team/web:1", containerRegistry="mine")
+    await api.delete(f"{PATH}/{registry['id']}")
+    api.platform.woken.clear()
+    await api.post(PATH, body())
+    assert api.platform.woken == [web]

@@ -72,9 +72,11 @@ class Given:
 
     async def prepare(self, template: Template = WEB, number: int = 1, image: str | None = None) -> None:
         """What came of it within a second."""
-        revision = Revision(f"s{number}", "d1", number, "{}", 1.0, image=image)
-        self.preparer.prepare(revision, template)
+        self.preparer.prepare(self.revision(number, image), template)
         await asyncio.sleep(1)
+
+    def revision(self, number: int = 1, image: str | None = None) -> Revision:
+        return Revision(f"s{number}", "d1", number, "{}", 1.0, image=image)
 
     def fail(self, event: str, *, fatal: bool = False, hint: str = "") -> None:
         self.engine.registry[NAME] = PreparationError(
@@ -280,6 +282,44 @@ async def test_a_mistake_is_a_failure_and_in_the_log(
         given.volumes.failures.clear()
         await asyncio.sleep(20)
         assert len(given.done) == 1
+
+
+async def test_in_a_hurry_it_is_tried_again_at_once_and_the_pauses_go_on_growing() -> None:
+    async with at_work() as given:
+        given.fail("image.denied", fatal=True)
+        await given.prepare()
+        await asyncio.sleep(400)
+        before = len(given.engine.pulls)
+        given.preparer.hurry(given.revision())
+        await asyncio.sleep(1)
+        assert len(given.engine.pulls) == before + 1
+        assert given.now.retry_at == given.clock.now() - 1 + 300
+        given.engine.registry[NAME] = DIGEST
+        given.preparer.hurry(given.revision())
+        await asyncio.sleep(1)
+        assert given.done == [(1, DIGEST)]
+
+
+async def test_a_hurry_while_a_try_is_under_way_counts_once_that_has_failed() -> None:
+    async with at_work() as given:
+        given.engine.pull_time = 60.0
+        given.fail("image.denied", fatal=True)
+        await given.prepare()
+        given.preparer.hurry(given.revision())
+        await asyncio.sleep(60)
+        assert len(given.engine.pulls) == 2
+        await asyncio.sleep(65)
+        assert len(given.engine.pulls) == 2  # one hurry is one try
+
+
+async def test_a_hurry_for_a_revision_that_is_not_prepared_comes_to_nothing() -> None:
+    async with at_work() as given:
+        given.preparer.hurry(given.revision())
+        given.fail("image.denied", fatal=True)
+        await given.prepare()
+        given.preparer.hurry(given.revision(2))
+        await asyncio.sleep(5)
+        assert len(given.engine.pulls) == 1
 
 
 # --- newer ones, and none -------------------------------------------------------------------

@@ -108,6 +108,10 @@ class Player:
         """The integration can be filled again."""
         self.volumes.failures.pop(name, None)
 
+    async def correct(self, name: str) -> None:
+        """Something that the deployment needs was changed: the password of its registry, perhaps."""
+        self._wake(name)
+
     async def distance(self, seconds: str) -> None:
         """Images and volumes take this long."""
         self.engine.pull_time = self.volumes.fill_time = float(seconds)

@@ -90,7 +90,7 @@ async def change(
 
 
 async def rollback(context: Context, deployment_id: str, wanted: int | str | None) -> Current:
-    """A new revision with the spec of an earlier one: the one before, unless another is named.
+    """A new revision with the spec of an earlier one: the last that did not fail, unless another is named.
 
     It runs the image that the earlier one ran, with the secrets as they are now.
     """
@@ -221,7 +221,9 @@ def _target(
 ) -> Revision:
     doing = f"cannot roll {deployment.name} back"
     if wanted is None and earlier:
-        return earlier[0]
+        # What failed, or was never begun with, is nothing to go back to, though somebody scaled it since.
+        good = (each for each in earlier if each.error is None and each.applied_at is not None)
+        return next(good, earlier[0])
     if wanted is None:
         raise RefusedError(f"{doing}: it has one revision only")
     if str(wanted) in (str(newest.number), newest.id):

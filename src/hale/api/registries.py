@@ -1,5 +1,6 @@
 """Connections to container registries, which specs name in `containerRegistry`. Passwords are never shown."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -63,7 +64,17 @@ async def _keep(context: Context, registry: Registry) -> Registry:
     if any(each.name == registry.name for each in await _others(context, registry)):
         raise ConflictError(f"{doing}: there is another one of that name", hint="update that one")
     await context.store.put_registry(registry)
+    await _wake(context, registry)
     return registry
+
+
+async def _wake(context: Context, registry: Registry) -> None:
+    """Whoever waits for an image from there tries again at once: a password was corrected, perhaps."""
+    for deployment in await context.store.deployments():
+        for newest in await context.store.revisions(deployment.id, limit=1):
+            named = json.loads(newest.document).get("containerRegistry")
+            if newest.prepared_at is None and named in (registry.name, registry.id):
+                context.platform.wake(deployment.id)
 
 
 async def _others(context: Context, registry: Registry) -> Sequence[Registry]:

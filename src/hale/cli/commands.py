@@ -178,7 +178,7 @@ def restart(hale: Remote, deployment: Deployment) -> None:
 def rollback(hale: Remote, deployment: Deployment, revision: str | None) -> None:
     number = int(revision) if revision is not None and revision.isdecimal() else revision
     current = hale.rollback(deployment.id, number)
-    like = f"revision {revision}" if revision else "the one before"
+    like = f"revision {revision}" if revision else "the last one that did not fail"
     output.say(f"{deployment.name}: revision {current} is as {like}")
 
 

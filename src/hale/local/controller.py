@@ -111,7 +111,7 @@ class Controller:
             await self.journal.flush()  # with what the checks knew
 
     def wake(self, deployment_id: str) -> None:
-        """What is wanted of this deployment may have changed: read it anew and look at it."""
+        """What is wanted of this deployment, or what it needs, may have changed: look at both anew."""
         self._stale.add(deployment_id)
         self.nudge(deployment_id)
 
@@ -194,6 +194,7 @@ class Controller:
             await self._take_on(deployment, revisions[0])
         else:
             self._wanted.renew(managed, deployment, revisions[0])
+            self.preparer.hurry(managed.newest)
         self._traffic.changed()
 
     async def _take_on(self, deployment: Deployment, newest: Revision) -> None:

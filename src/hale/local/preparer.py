@@ -7,6 +7,7 @@ killed meanwhile begins anew.
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -53,6 +54,7 @@ class _Job:
     obstacle: Obstacle | None = None
     told: set[str] = field(default_factory=set)
     trouble: str = ""
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
     def on(self, doing: str) -> None:
@@ -84,6 +86,12 @@ class Preparer:
         self._jobs[revision.deployment_id] = job
         job.task = self._group.create_task(self._run(job))
 
+    def hurry(self, revision: Revision) -> None:
+        """What stood in the way may be gone: the next try is at once, or after the one under way."""
+        job = self._jobs.get(revision.deployment_id)
+        if job is not None and job.revision.number == revision.number:
+            job.hurry.set()
+
     def cancel(self, deployment_id: str) -> None:
         """Nothing is to be prepared for this deployment; what is shared with others goes on for them."""
         job = self._jobs.pop(deployment_id, None)
@@ -102,10 +110,13 @@ class Preparer:
     async def _run(self, job: _Job) -> None:
         deployment_id = job.revision.deployment_id
         while True:
+            job.hurry.clear()
             pause = await self._try(job)
             if pause is None:
                 break
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await job.hurry.wait()
         if self._jobs.get(deployment_id) is job:
             del self._jobs[deployment_id]
             self._outcomes.prepared(deployment_id, job.revision.number, job.image)
