@@ -362,28 +362,60 @@ async def test_an_engine_that_comes_later_is_found(podman: Podman, tmp_path: Pat
         assert (await run(engine, *QUIET)).running
 
 
-async def test_replicas_of_before_are_not_taken_for_gone_while_the_engine_is_away(
+async def test_replicas_of_before_stand_as_running_while_the_engine_is_away(
     podman: Podman, tmp_path: Path
 ) -> None:
     async with made(podman, tmp_path) as engine:
-        before = await run(engine, *QUIET)
+        before = await run(engine, *QUIET, env=(("KEY", "not-for-the-disk"),))
+        await engine.start(launch("r2", made_of=template(*QUIET)))
+        await engine.start(launch("r3", made_of=template("sh", "-c", "exit 3")))
+        over = await exited(engine, "r3")
+    assert "not-for-the-disk" not in (tmp_path / "containers/r1/1/container.json").read_text()
     podman.stop()
     async with made(podman, tmp_path) as engine:
-        with pytest.raises(EngineUnavailableError):
-            await engine.instances()
-        with pytest.raises(EngineUnavailableError):
-            await engine.stop("r1", grace=0)
+        heard: list[str] = []
+        engine.on_exit(heard.append)
+        held = {instance.replica_id: instance for instance in await engine.instances()}
+        assert (held["r1"], held["r3"]) == (before, over)
+        with pytest.raises(EngineUnavailableError, match="cannot reach a container engine"):
+            await engine.execute("r1", ["true"], timeout=60)
+        with pytest.raises(EngineUnavailableError, match="cannot reach a container engine"):
+            await engine.start(launch("r4", made_of=template(*QUIET)))
+        # One ends before the engine is back: Podman's monitors need no service.
+        await in_podman(podman, "kill", "hale-web-r2-1")
+        assert heard == []
         await asyncio.to_thread(podman.start)
-        assert await _answered(engine) == [before]
+        await until(lambda: heard == ["r2"], within=60)
+        assert (await found(engine, "r2")).exit_code == -signal.SIGKILL
+        assert (await found(engine, "r1"), await found(engine, "r3")) == (before, over)
+        assert (await engine.execute("r1", ["echo", "here"], timeout=60)).output == "here\n"
 
 
-async def _answered(engine: ContainerEngine) -> list[Instance]:
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                return list(await engine.instances())
-            except EngineUnavailableError:
-                await asyncio.sleep(0.05)
+async def test_one_removed_while_neither_hale_nor_the_engine_was_there_ends_when_the_engine_is_back(
+    podman: Podman, tmp_path: Path
+) -> None:
+    async with made(podman, tmp_path) as engine:
+        await run(engine, *QUIET)
+    await in_podman(podman, "rm", "--force", "--time", "0", "hale-web-r1-1")
+    podman.stop()
+    async with made(podman, tmp_path) as engine:
+        heard: list[str] = []
+        engine.on_exit(heard.append)
+        assert (await found(engine)).running
+        await asyncio.to_thread(podman.start)
+        await until(lambda: heard == ["r1"], within=60)
+        assert (await run(engine, *QUIET, attempt=2)).running
+
+
+async def test_nothing_is_taken_to_run_on_over_a_start_of_the_machine(podman: Podman, tmp_path: Path) -> None:
+    async with made(podman, tmp_path) as engine:
+        await run(engine, *QUIET)
+    record = tmp_path / "containers/r1/1/container.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"boot": "another"}))
+    podman.stop()
+    async with made(podman, tmp_path) as engine:
+        assert not (await found(engine)).running
+    await asyncio.to_thread(podman.start)
 
 
 async def test_a_restart_of_the_engine_changes_nothing_and_ends_are_heard_after_it(

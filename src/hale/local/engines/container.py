@@ -1,7 +1,7 @@
 """ContainerEngine: replicas are containers of the Podman or Docker on this machine.
 
-The engine knows what runs, by the labels of this installation; what is held here is what it said last. It may
-go and come back while hale runs: until then nothing is started, and what ran is taken to run.
+The engine knows what runs, by the labels of this installation; what is held here is what it said last, to
+this hale or to one before. It may go and come back: until then nothing is started, and what ran is taken to run.
 """
 
 import asyncio
@@ -33,8 +33,9 @@ from hale.local.engines.container_logs import ContainerLogs
 from hale.local.engines.container_memory import ran_out
 from hale.local.engines.container_network import ContainerNetwork
 from hale.local.engines.container_processes import living
+from hale.local.engines.container_records import Known, remember, remembered
 from hale.local.engines.images import Images
-from hale.local.engines.records import Records
+from hale.local.engines.records import Records, boot_id
 from hale.ports import ExecResult, Instance, Launch, LogLine
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ _COPY, _LONGEST_COPY = 4.0, 32.0
 """Seconds between two looks at a log: longer for those who say nothing."""
 _ENDS = ("die", "died", "remove", "destroy")
 """Of Docker and of Podman."""
+_ASKED_FOR = 30.0
+"""Seconds that a start of hale waits for what the engine says, before it goes on with what it remembers."""
 _NO_END = aiohttp.ClientTimeout(total=None, sock_connect=5)
 _MISSES = 2
 _OK = 200
@@ -60,7 +63,8 @@ class _Held:
     """The newest attempt of a replica.
 
     `stops` counts the calls that are ending it, each within its own grace; `copied`: its log is whole.
-    `seen` says that its processes can be seen here, `missed` how often in a row they could not.
+    `seen` says that its processes can be seen here, `missed` how often in a row they could not; `unasked` that
+    all this is from an earlier hale, and the engine has said nothing yet.
     """
 
     container: str
@@ -70,6 +74,7 @@ class _Held:
     copied: bool = False
     seen: bool = False
     missed: int = 0
+    unasked: bool = False
     copy_at: float = 0.0
     copy_pause: float = _COPY
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -112,9 +117,12 @@ class ContainerEngine:
         self._launcher = Launcher(self._api, self._server, self._containers, self._network)
         self._logs = ContainerLogs(self._api, self._records, self._clock)
         self._exec = ContainerExec(self._api, self._do)
+        for known in await asyncio.to_thread(lambda: list(remembered(self._records))):
+            self._recall(known)
         await self._tasks.__aenter__()
-        with suppress(EngineError):
-            await self._reach()
+        with suppress(EngineError, TimeoutError):
+            async with asyncio.timeout(_ASKED_FOR):
+                await self._reach()
         self._do(self._watch())
         return self
 
@@ -171,8 +179,6 @@ class ContainerEngine:
         await self._images.log_in(credentials)
 
     async def instances(self) -> Sequence[Instance]:
-        if not self._listed and self._has_records():
-            raise self._unknown()
         return [held.instance for held in self._held.values()]
 
     # --- what the engine says ---------------------------------------------------------------
@@ -208,7 +214,8 @@ class ContainerEngine:
             self._api.lost(why)
         if why != told:
             # One that was never there may never be wanted.
-            log.log(logging.WARNING if self._listed else logging.INFO, "%s", why)
+            wanted = self._listed or self._held
+            log.log(logging.WARNING if wanted else logging.INFO, "%s", why)
         return why
 
     async def _hear(self) -> None:
@@ -300,8 +307,8 @@ class ContainerEngine:
             inspected = await self._containers.inspect(found.container)
             instance = await self._read(inspected) if inspected is not None else None
             if inspected is not None and instance is not None and not self._busy(found.replica_id):
-                self._hold(inspected, instance)
-        elif held.instance.running and not found.running:
+                await self._hold(inspected, instance)
+        elif held.instance.running and (held.unasked or not found.running):
             await self._look(held)
 
     async def _read(self, inspected: Mapping[str, Any], before: Instance | None = None) -> Instance:
@@ -311,14 +318,32 @@ class ContainerEngine:
             instance = replace(instance, out_of_memory=await asyncio.to_thread(ran_out, inspected["Id"]))
         return instance
 
-    def _hold(self, inspected: Mapping[str, Any], instance: Instance) -> _Held:
+    def _recall(self, known: Known) -> None:
+        """Taken to run, if it did, until the engine says otherwise."""
+        held = _Held(known.container, known.stop_signal, known.instance, unasked=True)
+        if known.instance.running and not known.running:
+            held.instance = replace(known.instance, exited_at=self._clock.now())
+        if not held.instance.running:
+            held.ended.set()
+        self._held[known.instance.replica_id] = held
+
+    async def _hold(self, inspected: Mapping[str, Any], instance: Instance) -> _Held:
         stop_signal = str(inspected["Config"].get("StopSignal") or "SIGTERM")
         held = _Held(inspected["Id"], stop_signal, instance)
         self._held[instance.replica_id] = held
+        await self._remember(held)
         if not instance.running:
             # Told after whoever starts it knows of it.
             asyncio.get_running_loop().call_soon(self._ended, held)
         return held
+
+    async def _remember(self, held: _Held) -> None:
+        """Trouble with it (a full disk) keeps nobody from running: it is missed only while no engine answers."""
+        known = Known(held.container, held.stop_signal, held.instance, boot_id())
+        try:
+            await self._logs.in_thread(remember, self._records, known)
+        except OSError as error:
+            log.warning("cannot write down where replica %s is: %s", held.instance.replica_id, error.strerror)
 
     async def _look(self, held: _Held) -> None:
         """Ask the engine about one container, and tell if it has ended."""
@@ -329,9 +354,12 @@ class ContainerEngine:
             instance = await self._read(inspected, held.instance)
         if not held.instance.running:
             return  # somebody else was as quick
-        held.instance, held.copied = instance, inspected is None
+        changed = instance != held.instance
+        held.instance, held.copied, held.unasked = instance, inspected is None, False
         if not instance.running:
             self._ended(held)
+        if changed:
+            await self._remember(held)
 
     def _ended(self, held: _Held) -> None:
         held.ended.set()
@@ -370,11 +398,11 @@ class ContainerEngine:
                 if found.attempt == launch.attempt and found.begun:
                     inspected = await self._containers.inspect(found.container)
                     if inspected is not None:
-                        return self._hold(inspected, await self._read(inspected)).instance
+                        return (await self._hold(inspected, await self._read(inspected))).instance
                 await self._discard(found)
             await self._logs.prepare(launch.replica_id, launch.attempt)
             inspected = await self._launcher.launch(launch)
-            held = self._hold(inspected, await self._read(inspected))
+            held = await self._hold(inspected, await self._read(inspected))
             self._do(self._look(held))  # its end may have been told before it was held
             return held.instance
 

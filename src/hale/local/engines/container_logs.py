@@ -181,12 +181,12 @@ class ContainerLogs:
         """Bring the copy up to what the engine has; whether there was anything new."""
         copy = self._copy(replica_id, attempt)
         async with copy.turn:
-            mark = await self._in_thread(copy.begin)
+            mark = await self.in_thread(copy.begin)
             before = (mark.at, mark.count)
             splitter = Splitter()
             async with aclosing(self._stream(container, mark.at)) as blocks:
                 async for block in blocks:
-                    await self._in_thread(copy.take, splitter.feed(block))
+                    await self.in_thread(copy.take, splitter.feed(block))
             return before != (copy.mark.at, copy.mark.count)
 
     async def _stream(self, container: str, since: int) -> AsyncGenerator[bytes, None]:
@@ -216,7 +216,7 @@ class ContainerLogs:
                 continue
             position = max(0, after[1]) if attempt == after[0] else 0
             logs = LogFiles(self.records.attempt(replica_id, attempt))
-            found = await self._in_thread(logs.read, position, LINES - len(lines), attempt != going)
+            found = await self.in_thread(logs.read, position, LINES - len(lines), attempt != going)
             now = self.clock.now()
             lines += [
                 LogLine(replica_id, attempt, line.at if line.at is not None else now, line.end, line.text)
@@ -227,11 +227,11 @@ class ContainerLogs:
     async def prepare(self, replica_id: str, attempt: int) -> None:
         """Make room for an attempt, when those before it are over."""
         self._forget(replica_id)
-        await self._in_thread(self.records.prepare, replica_id, attempt)
+        await self.in_thread(self.records.prepare, replica_id, attempt)
 
     async def remove(self, replica_id: str) -> None:
         self._forget(replica_id)
-        await self._in_thread(self.records.remove, replica_id)
+        await self.in_thread(self.records.remove, replica_id)
 
     def close(self) -> None:
         self._thread.shutdown()
@@ -246,7 +246,7 @@ class ContainerLogs:
             self._copies[key] = _Copy(self.records.attempt(replica_id, attempt))
         return self._copies[key]
 
-    async def _in_thread(self, do: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    async def in_thread(self, do: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """One thread for all files: what writes them and what reads them take turns."""
         call = partial(do, *arguments, **named)
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
