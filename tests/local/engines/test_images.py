@@ -125,6 +125,21 @@ async def test_the_same_image_from_two_registries_has_the_digest_of_each(
     assert (first, again) == (registry.name(f"web@{digest}"), first)
 
 
+async def test_an_image_that_was_built_and_pushed_here_has_the_digest_of_the_registry(
+    here: Images, registry: Registry, podman: Podman, tmp_path: Path
+) -> None:
+    # Here its layers are not compressed, there they are: two manifests, one image, both of this store.
+    name = registry.name("web:1")
+    (tmp_path / "Containerfile").write_text(f"FROM localhost/busybox:1\nENV ONCE={os.urandom(8).hex()}\n")
+    podman.run("build", "--network", "none", "--tag", name, str(tmp_path))
+    podman.run("push", "--creds", f"{registry.username}:{registry.password}", name)
+    pulled = await here.pull(name, keys(registry), ignored)
+    assert await here.pull(name, keys(registry), ignored) == pulled
+    podman.run("rmi", "--force", podman.run("image", "inspect", "--format", "{{.Id}}", pulled))
+    assert await here.find_image(pulled) is None
+    assert await here.pull(pulled, keys(registry), ignored) == pulled
+
+
 async def test_progress_counts_layers_and_ends_with_all(here: Images, registry: Registry) -> None:
     registry.push(unique().with_layer({"/more": os.urandom(1000)}), "web:1")
     heard: list[Progress] = []

@@ -1,7 +1,8 @@
 """ContainerEngine: replicas are containers of the Podman or Docker on this machine.
 
 The engine knows what runs, by the labels of this installation; what is held here is what it said last, to
-this hale or to one before. It may go and come back: until then nothing is started, and what ran is taken to run.
+this hale or to the one before. It may go and come back: until then nothing is started, and what ran is taken
+to run.
 """
 
 import asyncio
@@ -63,8 +64,8 @@ class _Held:
     """The newest attempt of a replica.
 
     `stops` counts the calls that are ending it, each within its own grace; `copied`: its log is whole.
-    `seen` says that its processes can be seen here, `missed` how often in a row they could not; `unasked` that
-    all this is from an earlier hale, and the engine has said nothing yet.
+    `seen` says that its processes can be seen here, `missed` how often in a row they could not; `unasked`
+    that all this is from an earlier hale, and the engine has said nothing yet.
     """
 
     container: str
@@ -338,7 +339,7 @@ class ContainerEngine:
         return held
 
     async def _remember(self, held: _Held) -> None:
-        """Trouble with it (a full disk) keeps nobody from running: it is missed only while no engine answers."""
+        """Trouble with it keeps nobody from running: it is missed only while no engine answers."""
         known = Known(held.container, held.stop_signal, held.instance, boot_id())
         try:
             await self._logs.in_thread(remember, self._records, known)

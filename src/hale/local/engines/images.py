@@ -131,7 +131,9 @@ class Images:
             await self._check_architecture(image, found or {})
             if name.digest:
                 return image
-            return f"{name.place}@{stream.digest or await self._digest(name)}"
+            if stream.digest:
+                return f"{name.place}@{stream.digest}"
+            return await self._reference_there(found or {}, name, credentials)
 
     async def _records(
         self, name: ImageName, credentials: Credentials | None
@@ -193,10 +195,37 @@ class Images:
                 return image
         raise PreparationError(
             f"cannot pull {image}: it was made on this machine, no registry has it, and it is gone",
-            event="image.not_found",
+            event=pull_errors.NOT_FOUND,
             fatal=True,
             hint="build or load it again, and apply the deployment",
         )
+
+    async def _reference_there(
+        self, found: Mapping[str, Any], name: ImageName, credentials: Credentials | None
+    ) -> str:
+        """By a digest that the registry knows; an image that was built here has one that it does not."""
+        newest = f"{name.place}@{await self._digest(name)}"
+        others = [each for each in _digests(found, name) if each != newest]
+        for reference in (newest, *others) if others else ():
+            if await self._is_known(reference, credentials):
+                return reference
+        return newest
+
+    async def _is_known(self, reference: str, credentials: Credentials | None) -> bool:
+        """Whether it can be pulled, which costs little for an image that is here."""
+        name = parse_name(reference)
+        try:
+            async with (
+                self._failures(reference, name, credentials),
+                aclosing(self._records(name, credentials)) as records,
+            ):
+                async for _ in records:
+                    continue
+        except PreparationError as error:
+            if error.event in (pull_errors.NOT_FOUND, pull_errors.TAG_NOT_FOUND):
+                return False
+            raise
+        return True
 
     # --- what is here -----------------------------------------------------------------------
 
@@ -224,8 +253,7 @@ class Images:
 
     async def _reference_here(self, found: Mapping[str, Any], name: ImageName) -> str:
         """By digest, if it came from that place; else by its id."""
-        digests = [str(each) for each in found.get("RepoDigests") or ()]
-        fitting = [each for each in digests if parse_name(each).place == name.place]
+        fitting = _digests(found, name)
         if not fitting or is_local(name.place):
             return str(found["Id"])
         newest = f"{name.place}@{await self._digest(name)}" if self._api.host.podman else fitting[0]
@@ -264,7 +292,7 @@ class Images:
                 if error.status == _NO_CONNECTION:
                     raise
                 failure = pull_errors.pull_error(str(name), name, error.message, engine=self._engine)
-                known = failure.event in ("image.not_found", pull_errors.TAG_NOT_FOUND)
+                known = failure.event in (pull_errors.NOT_FOUND, pull_errors.TAG_NOT_FOUND)
                 refused = failure.event == pull_errors.DENIED and not pull_errors.said_denied(error.message)
                 return None if known or refused else error.message
         return None
@@ -284,6 +312,12 @@ def _told(credentials: Credentials | None, host: str) -> dict[str, Any] | None:
     if credentials is None or credentials.server != host:
         return None
     return {"username": credentials.username, "password": credentials.password, "serveraddress": host}
+
+
+def _digests(found: Mapping[str, Any], name: ImageName) -> list[str]:
+    """References of the image by digest, of that place."""
+    digests = [str(each) for each in found.get("RepoDigests") or ()]
+    return [each for each in digests if parse_name(each).place == name.place]
 
 
 def _encoded(told: Mapping[str, Any]) -> str:

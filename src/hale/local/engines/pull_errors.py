@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hale.core.image import ImageName
 from hale.errors import PreparationError
 
+NOT_FOUND = "image.not_found"
 TAG_NOT_FOUND = "image.tag_not_found"
 UNREACHABLE = "image.unreachable"
 DENIED = "image.denied"
@@ -92,7 +93,7 @@ _KINDS = (
         " and password; some registries say the same of an image that does not exist",
     ),
     _kind(
-        "image.not_found",
+        NOT_FOUND,
         r"name unknown|NAME_UNKNOWN|repository name not known|repository \S+ not found|name invalid"
         r"|invalid reference format",
         "{host} has no {repository}",
