@@ -322,7 +322,7 @@ def test_pspace_logs_in_and_asks_whether_it_may_deploy(pspace: Pspace) -> None:
     [
         (("GET", "deployments/nope"), "NOT_FOUND"),
         (("GET", "deployments?limit=500"), "BAD_REQUEST"),
-        (("GET", "projects/default/secrets"), "NOT_FOUND"),
+        (("GET", "projects/nope/secrets"), "NOT_FOUND"),
         (("PATCH", "projects/default", {}), "METHOD_NOT_SUPPORTED"),
         (("POST", "deployments", []), "BAD_REQUEST"),
     ],
