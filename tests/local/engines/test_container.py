@@ -514,6 +514,21 @@ async def test_a_command_in_an_image_without_a_shell_is_gone_too(engine: Contain
     assert "sleep 988" not in (await engine.execute("r1", ["/busybox", "ps"], timeout=60)).output
 
 
+async def test_the_time_that_an_engine_takes_is_not_on_the_commands(engine: ContainerEngine) -> None:
+    await run(engine, *QUIET)
+    results = [await engine.execute("r1", ["true"], timeout=0.05) for _ in range(5)]
+    assert 0 in [result.code for result in results]  # no engine begins one in that time
+
+
+@pytest.mark.parametrize("after", [0.004, 0.012, 0.025, 0.1])
+async def test_a_command_nobody_waits_for_any_more_is_gone(engine: ContainerEngine, after: float) -> None:
+    await run(engine, *QUIET)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(after):
+            await engine.execute("r1", ["sleep", "986"], timeout=60)
+    assert "sleep 986" not in (await engine.execute("r1", ["ps"], timeout=60)).output
+
+
 async def test_a_programs_own_127_is_its_exit_code(engine: ContainerEngine) -> None:
     await run(engine, *QUIET)
     result = await engine.execute("r1", ["sh", "-c", "no-such-thing"], timeout=60)

@@ -15,7 +15,6 @@ import secrets
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Self
 
 import aiodocker
 import aiohttp
@@ -69,26 +68,28 @@ class ContainerExec:
                 return await self._run(container, command, timeout)
 
     async def _run(self, container: str, command: Sequence[str], timeout: float) -> ExecResult:
-        async with _Command(self._api, container) as run:
-            try:
-                async with self._beginning, asyncio.timeout(_BEGUN_WITHIN):
-                    await run.begin(command)
-                await run.read(timeout)
-            finally:
-                if not run.over:
-                    # Cancelled as well as out of time; the one who waits no longer must not keep it alive.
-                    await asyncio.shield(self._spawn(run.end()))
-            if run.killed:
-                return ExecResult(None, run.text)
-            await run.read(_SAID_WITHIN)  # it may have ended just before its time was over
-            code = await run.code()
+        run = _Command(self._api, container)
+        begun: asyncio.Future[None] | None = None
+        try:
+            async with self._beginning:
+                begun = asyncio.get_running_loop().create_future()
+                self._spawn(run.begin(command, begun))
+                await asyncio.shield(begun)
+            await run.read(timeout)
+        finally:
+            if begun is not None:
+                # Cancelled as well as out of time; the one who waits no longer must not keep it alive.
+                await asyncio.shield(self._spawn(run.end(begun)))
+        if run.killed:
+            return ExecResult(None, run.text)
+        code = await run.code()
         if code in (1, 126, 127) and _NOT_BEGUN.search(run.text):
             raise EngineError(f"cannot run {command[0]}: {reason(run.text, command[0])}")
         return ExecResult(code, run.text)
 
 
 class _Command:
-    """One of them. `over` says that it has no more to say, or was not begun; `killed` that we ended it."""
+    """One of them. `over`: it has said all, or was not asked for; `killed`: we ended it."""
 
     def __init__(self, api: Api, container: str) -> None:
         self._api = api
@@ -102,33 +103,33 @@ class _Command:
         self.over = True
         self.killed = False
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._response is not None:
-            self._response.close()
-
     @property
     def text(self) -> str:
         return self._output.decode(errors="replace")
 
-    async def begin(self, command: Sequence[str]) -> None:
+    async def begin(self, command: Sequence[str], begun: asyncio.Future[None]) -> None:
+        """See its beginning through, whoever waits: the engine would go on, and nobody would end it."""
+        try:
+            async with asyncio.timeout(_BEGUN_WITHIN):
+                await self._begin(command)
+            begun.set_result(None)
+        except Exception as error:
+            begun.set_exception(error)
+        finally:
+            begun.cancel()
+
+    async def _begin(self, command: Sequence[str]) -> None:
         """Return once it runs, or is over already."""
         self._exec = await self._place.exec(list(command), environment={MARK: self._mark})
         self.over = False
-        self._response = await self._started()
-        self._content = self._response.content
+        url, request = self._api.url(f"exec/{self._exec.id}/start"), {"Detach": False, "Tty": False}
+        response = await self._api.docker.session.post(url, json=request, timeout=_NO_END)
+        self._response, self._content = response, response.content
+        if response.status != 200:
+            raise aiodocker.DockerError(response.status, await response.text())
         pause = _FIRST_LOOK
         while not await self.read(pause) and not await self._runs():
             pause = min(2 * pause, _LONGEST_LOOK)
-
-    async def _started(self) -> aiohttp.ClientResponse:
-        url, request = self._api.url(f"exec/{self._exec.id}/start"), {"Detach": False, "Tty": False}
-        response = await self._api.docker.session.post(url, json=request, timeout=_NO_END)
-        if response.status != 200:
-            raise aiodocker.DockerError(response.status, await response.text())
-        return response
 
     async def read(self, seconds: float) -> bool:
         """Until it is over, which is the answer, or for so long; what is beyond the bound is dropped."""
@@ -158,8 +159,21 @@ class _Command:
                 await asyncio.sleep(_POLL)
         return int(state["ExitCode"])
 
-    async def end(self) -> None:
-        """Kill all of it and return when it is gone; it may be only about to begin, or have ended."""
+    async def end(self, begun: asyncio.Future[None]) -> None:
+        """Once it has begun, kill all of it unless it is over, and return when it is gone."""
+        await asyncio.wait([begun])
+        failure = begun.cancelled() or begun.exception()
+        if not self.over and not isinstance(failure, aiodocker.DockerError):
+            await self._kill()
+        if not self.killed and not failure:
+            await self.read(_SAID_WITHIN)  # it had ended by itself, only just
+        self.close()
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+
+    async def _kill(self) -> None:
         looks = 0
         try:
             async with asyncio.timeout(_KILLED_WITHIN):
@@ -168,7 +182,7 @@ class _Command:
                     strays.end(found, signal.SIGKILL)
                     looks += 1
                     if looks % _LOOKS == 0:
-                        await self._end_inside()
+                        await self._kill_inside()
                     await asyncio.sleep(_POLL)
         except (aiodocker.DockerError, aiohttp.ClientError, OSError) as error:
             self.killed = True
@@ -176,14 +190,15 @@ class _Command:
                 "a command in container %s may still run: %s", self._place.id[:12], error or "it does not end"
             )
 
+    async def _kill_inside(self) -> None:
+        self.killed = True
+        killer = _Command(self._api, self._place.id)
+        await killer._begin(["sh", "-c", _INSIDE, f"{MARK}={self._mark}"])
+        await killer.read(_KILLED_WITHIN)
+        killer.close()
+
     async def _runs(self) -> bool:
         return bool((await self._exec.inspect())["Running"])
-
-    async def _end_inside(self) -> None:
-        self.killed = True
-        async with _Command(self._api, self._place.id) as killer:
-            await killer.begin(["sh", "-c", _INSIDE, f"{MARK}={self._mark}"])
-            await killer.read(_KILLED_WITHIN)
 
 
 def _marked(mark: str) -> list[int]:
