@@ -1,6 +1,7 @@
 """Deployments over Gradient's API: what its clients send, and what they read."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -248,6 +249,34 @@ async def test_a_spec_sent_back_as_it_was_shown_keeps_its_password(api: Api) -> 
     await api.post("/v1/deployments", {"projectId": "default", "config": shown | {"enabled": False}})
     newest, _ = await api.store.revisions(deployment_id)
     assert '"swordfish"' in newest.document
+
+
+async def test_a_password_in_a_url_is_shown_nowhere_and_kept_when_it_is_sent_back(api: Api) -> None:
+    model = {"type": "git-lfs", "name": "model", "url": "https://ada:swordfish@git.example.com/model"}
+    other = {"type": "git-lfs", "name": "other", "url": "https://git.example.com/other"}
+    deployment_id = await api.apply(integrations=[model, other])
+    for path in ("", "/spec", "/history", "/revisions", "/events"):
+        answer = await api.client.get(f"/v1/deployments/{deployment_id}{path}")
+        assert "swordfish" not in answer.text
+    shown = await api.get(f"/v1/deployments/{deployment_id}/spec")
+    assert shown["integrations"][0]["url"] == "https://***@git.example.com/model"
+    await api.post("/v1/deployments", {"projectId": "default", "config": shown | {"enabled": False}})
+    newest, _ = await api.store.revisions(deployment_id)
+    assert json.loads(newest.document)["integrations"] == [model, other]
+    moved = [
+        each | {"url": each["url"].replace("example.com", "example.org")} for each in shown["integrations"]
+    ]
+    body = {"projectId": "default", "config": shown | {"integrations": moved}}
+    assert (await api.refused("POST", "/v1/deployments", body)).issues[0].startswith("integrations[0].url")
+
+
+@pytest.mark.parametrize("integrations", [5, "x", [5], [{"url": 5}], [{"name": ["x"], "url": "a://***@b"}]])
+async def test_integrations_that_are_none_are_refused_for_what_they_are(
+    api: Api, integrations: object
+) -> None:
+    await api.apply()
+    body = {"projectId": "default", "config": spec(integrations=integrations)}
+    assert (await api.refused("POST", "/v1/deployments", body)).code == "BAD_REQUEST"
 
 
 async def test_a_hidden_password_that_is_none_is_refused(api: Api) -> None:

@@ -154,6 +154,26 @@ def test_a_literal_password_is_masked_and_a_reference_is_not() -> None:
     assert "hunter2" in literal.document()
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://ada:hunter2@git.example.com/m#main", "https://***@git.example.com/m#main"),
+        ("https://a-token@git.example.com/m", "https://***@git.example.com/m"),
+        ("HTTP://ada:hunt@er2@git.example.com:8080/m", "HTTP://***@git.example.com:8080/m"),
+        ("ssh://git:hunter2@git.example.com/m", "ssh://***@git.example.com/m"),
+        ("ssh://git@git.example.com/m", "ssh://git@git.example.com/m"),
+        ("https://git.example.com/m@v1", "https://git.example.com/m@v1"),
+        ("file:///srv/models/m", "file:///srv/models/m"),
+    ],
+)
+def test_a_repositorys_url_is_shown_without_who_asks(url: str, shown: str) -> None:
+    model = {"type": "git-lfs", "name": "model", "url": url}
+    spec = load.from_body(body(integrations=[model, {"type": "volume", "name": "state"}]))
+    for document in (compiled.whole(spec), compiled.gradient_part(spec)):
+        assert [each.get("url") for each in document["integrations"]] == [shown, None]
+    assert compiled.template(spec).sources[0].url == url
+
+
 def test_the_gradient_part_is_valid_for_gradient_and_has_nothing_of_hale() -> None:
     spec = load.from_body(body(healthChecks=CHECKS, hale={"eager": False}, basicAuthKey="x"))
     part = compiled.gradient_part(spec)

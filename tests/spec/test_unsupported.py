@@ -101,6 +101,12 @@ def test_the_mask_is_no_password() -> None:
     assert [problem.path for problem in unsupported.refusals(spec)] == ["basicAuthKey"]
 
 
+def test_the_mask_in_a_url_is_no_password() -> None:
+    model = {"type": "git-lfs", "name": "model", "url": "https://***@git.example.com/model"}
+    spec = load.from_body(body(integrations=[model]))
+    assert [problem.path for problem in unsupported.refusals(spec)] == ["integrations[0].url"]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

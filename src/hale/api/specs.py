@@ -1,11 +1,13 @@
 """Specs as the API shows, compares and takes them."""
 
+import json
 from functools import lru_cache
 
 from hale.api.models import JsonObject
 from hale.core.deployment import Revision
 from hale.errors import HaleError
-from hale.spec.compile import MASK, gradient_part, template, whole
+from hale.spec.compile import gradient_part, template, whole
+from hale.spec.masks import unmasked
 from hale.spec.schema import Spec
 
 
@@ -33,8 +35,5 @@ def template_key(revision: Revision) -> str:
 
 
 def resubmitted(config: JsonObject, before: Revision | None) -> JsonObject:
-    """The config, where the mask that an earlier answer showed stands for the password that is there."""
-    if config.get("basicAuthKey") != MASK or before is None:
-        return config
-    kept = spec_of(before.document).basic_auth_key
-    return config if kept is None else {**config, "basicAuthKey": kept}
+    """The config, where masks that an earlier answer showed stand for the passwords that are there."""
+    return config if before is None else unmasked(config, json.loads(before.document))

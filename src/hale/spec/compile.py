@@ -12,22 +12,17 @@ from hale.core import deployment as core
 from hale.core.probe import ExecAction, HttpAction, Probe, ProbeKind
 from hale.core.secret import Secret, reference
 from hale.core.volume import Source
+from hale.spec.masks import masked
 from hale.spec.problems import Loc
 from hale.spec.references import Known, by_name, resolved, versions
 from hale.spec.references import references as references  # part of what a spec is compiled to
 from hale.spec.schema import AnyCheck, Backoff, ExecCheck, Settings, Spec
 from hale.spec.volumes import sources
 
-MASK = "***"
-
 
 def whole(spec: Spec) -> dict[str, Any]:
-    """The spec with `hale`; a literal password is masked."""
-    data = spec.data()
-    key = data.get("basicAuthKey")
-    if key is not None and reference(key) is None:
-        data["basicAuthKey"] = MASK
-    return data
+    """The spec with `hale`; passwords in it are masked."""
+    return masked(spec.data())
 
 
 def gradient_part(spec: Spec) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from hale.spec import dialects
+from hale.spec.masks import MASK
 from hale.spec.problems import Loc, Problem, kind, shown
 from hale.spec.schema import Common, ExecCheck, HttpCheck
 from hale.spec.tree import Source
@@ -52,6 +53,9 @@ _ELSEWHERE = {
 
 _UNQUOTED = re.compile(r"true|false|[-+]?\d+(\.\d+)?", re.IGNORECASE | re.ASCII)
 """What is a number or a boolean without its quotes."""
+
+_USER = re.compile(r"\S*@")
+"""What may be the user and password of a url, though it is none."""
 
 _LONG = 200
 """Characters of a command that is still shown as a list."""
@@ -176,6 +180,8 @@ def _shown(loc: Loc, value: object) -> str:
     """The value found, unless it may be a secret."""
     keys = [part for part in loc if isinstance(part, str)]
     secret = bool(keys) and keys[-1] in _SECRET and "autoscaling" not in keys
+    if isinstance(value, str) and keys[-1:] == ["url"]:
+        value = _USER.sub(f"{MASK}@", value)
     return kind(value) if secret else shown(value)
 
 

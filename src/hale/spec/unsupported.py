@@ -6,7 +6,7 @@ from shlex import quote
 
 from hale.core.secret import is_name, reference
 from hale.core.volume import variable
-from hale.spec.compile import MASK
+from hale.spec.masks import MASK, is_masked
 from hale.spec.problems import Loc, Problem, path, shown
 from hale.spec.references import references
 from hale.spec.schema import S3, GitLfs, Integration, Spaces, Spec, StoredModel, Volume
@@ -198,3 +198,7 @@ def _mask(spec: Spec) -> Iterator[Problem]:
     if spec.basic_auth_key == MASK:
         message = "is the mask that hale shows for a password, not a password"
         yield _problem(spec, ("basicAuthKey",), message, "write the password")
+    for index, each in enumerate(spec.integrations or ()):
+        if isinstance(each, GitLfs) and is_masked(each.url):
+            message = "has the mask that hale shows for a user and password"
+            yield _problem(spec, ("integrations", index, "url"), message, "write them")
