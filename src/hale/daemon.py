@@ -27,8 +27,10 @@ from hale.errors import ConflictError, HaleError, RefusedError
 from hale.local.balancers.haproxy import HaproxyBalancer
 from hale.local.checks import Checker
 from hale.local.engines.container import ContainerEngine
+from hale.local.engines.container_records import remembered
 from hale.local.engines.joined import JoinedEngine
 from hale.local.engines.process import ProcessEngine
+from hale.local.engines.records import Records
 from hale.local.platform import LocalPlatform
 from hale.local.volumes.folder import FolderVolumes
 from hale.settings import Address, Settings
@@ -148,11 +150,27 @@ async def _go_down(
 
 def _engines(settings: Settings, clock: Clock) -> Sequence[ProcessEngine | ContainerEngine]:
     """Those that `--engine` asks for: processes first."""
+    _check_left(settings)
     containers = ContainerEngine(settings.containers, clock)
     if settings.engine == "container":
         return [containers]
     processes = ProcessEngine(settings.replicas, clock, ignore_images=settings.engine == "process")
     return [processes] if settings.engine == "process" else [processes, containers]
+
+
+def _check_left(settings: Settings) -> None:
+    """Nobody would look after replicas of an engine that is not asked for, and others come beside them."""
+    left, kind, also = 0, "", ""
+    if settings.engine == "process":
+        left, kind = sum(known.running for known in remembered(Records(settings.containers))), "containers"
+        also = f"; if no container of hale is left, remove {settings.containers}"
+    elif settings.engine == "container":
+        left, kind = sum(1 for _ in Records(settings.replicas).running()), "processes"
+    if left:
+        raise RefusedError(
+            f"cannot serve with --engine {settings.engine}: replicas of before still run as {kind} ({left})",
+            hint=f"serve with --engine auto, and end them with `hale down` first{also}",
+        )
 
 
 @contextmanager

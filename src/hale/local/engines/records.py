@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from hale.local.engines import strays
 from hale.local.engines.environment import MARK
 from hale.local.engines.keeper import EXIT, LAUNCH
 
@@ -93,6 +94,14 @@ class Records:
                 if record is not None:
                     yield record
                     break
+
+    def running(self) -> Iterator[Record]:
+        """Those of the newest whose process lives, whether anybody looks after it or not."""
+        boot = boot_id()
+        for record in self.newest() if self.folder.is_dir() else ():
+            ours = record.boot == boot and strays.ticks(record.pid) == record.ticks
+            if ours and strays.living(record.pid):
+                yield record
 
     def ending(self, replica_id: str, attempt: int) -> Ending | None:
         """How it ended, if the keeper wrote it down."""
