@@ -5,6 +5,7 @@ import sqlite3
 import stat
 from contextlib import closing
 from pathlib import Path
+from threading import get_ident
 
 import pytest
 from cryptography.fernet import Fernet
@@ -13,6 +14,7 @@ from hale.core.deployment import Deployment, Revision
 from hale.core.image import Registry
 from hale.core.secret import Secret
 from hale.errors import StoreError
+from hale.store.seal import Seal
 from hale.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.real_time
@@ -201,3 +203,24 @@ async def test_a_damaged_seal_is_an_error_that_shows_nothing(path: Path) -> None
             await store.registries()
         assert VALUE not in caught.value.one_line
         assert await store.secrets() == [SECRET]
+
+
+async def test_the_loop_goes_on_while_seals_are_made_and_broken(path: Path) -> None:
+    at_work: set[int] = set()
+
+    class Noting(Seal):
+        def sealed(self, text: str) -> str:
+            at_work.add(get_ident())
+            return super().sealed(text)
+
+        def unsealed(self, text: str) -> str:
+            at_work.add(get_ident())
+            return super().unsealed(text)
+
+    async with SqliteStore.open(path) as store:
+        store._seal = Noting(path.with_name("key"))
+        await fill(store)
+        assert (len(await store.secrets()), len(await store.registries())) == (1, 1)
+        assert len(await store.revisions("d")) == 1
+    assert len(at_work) == 1
+    assert get_ident() not in at_work

@@ -68,7 +68,7 @@ async def test_a_new_database_has_schema_version_2_and_a_write_ahead_log(path: P
 
 async def test_every_commit_is_synced(path: Path) -> None:
     async with SqliteStore.open(path) as store:
-        assert await store._all("PRAGMA synchronous") == [{"synchronous": 2}]
+        assert await store._all(dict, "PRAGMA synchronous") == [{"synchronous": 2}]
 
 
 async def test_the_files_are_for_their_owner_alone_whatever_the_umask(path: Path) -> None:
@@ -101,12 +101,12 @@ async def test_hundreds_of_replicas_are_one_quick_commit(path: Path) -> None:
     states = [(Replica(f"r{n}", "d", 1, "key", float(n)), health) for n in range(1000)]
     async with SqliteStore.open(path) as store:
         await store.put_replicas(states)
-        commits = await store._all("PRAGMA data_version")
+        commits = await store._all(dict, "PRAGMA data_version")
         began = time.monotonic()
         await store.put_replicas(states)
         took = time.monotonic() - began
         assert len(await store.replicas()) == 1000
-        assert await store._all("PRAGMA data_version") == commits
+        assert await store._all(dict, "PRAGMA data_version") == commits
     assert took < 2
 
 
@@ -337,15 +337,15 @@ async def test_a_lock_of_another_process_is_an_error_and_passes(
 async def test_a_full_disk_is_an_error_and_the_store_works_again_when_there_is_room(path: Path) -> None:
     async with SqliteStore.open(path) as store:
         await store.append([Event(1.0, "t", "before")])
-        ((pages,),) = [tuple(row.values()) for row in await store._all("PRAGMA page_count")]
-        await store._all(f"PRAGMA max_page_count = {pages + 2}")
+        ((pages,),) = [tuple(row.values()) for row in await store._all(dict, "PRAGMA page_count")]
+        await store._all(dict, f"PRAGMA max_page_count = {pages + 2}")
         outcomes = await asyncio.gather(
             *(store.append([Event(1.0, "t", "x" * 100_000)]) for _ in range(3)), return_exceptions=True
         )
         assert [str(outcome) for outcome in outcomes] == [
             f"cannot write to the database {path}: the disk is full"
         ] * 3
-        await store._all("PRAGMA max_page_count = 100000")
+        await store._all(dict, "PRAGMA max_page_count = 100000")
         await store.append([Event(1.0, "t", "after")])
         assert [event.message for event in await store.events()] == ["before", "after"]
 

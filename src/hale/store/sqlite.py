@@ -57,8 +57,7 @@ class SqliteStore:
     # --- projects and deployments -------------------------------------------------------------
 
     async def projects(self) -> Sequence[Project]:
-        found = await self._all("SELECT * FROM projects ORDER BY created_at, rowid")
-        return [Project(**row) for row in found]
+        return await self._all(_project, "SELECT * FROM projects ORDER BY created_at, rowid")
 
     async def put_project(self, project: Project) -> None:
         await self._write(partial(_upsert, "projects", rows.values(project, rows.PROJECT)))
@@ -81,12 +80,11 @@ class SqliteStore:
         await self._write(partial(_upsert, "deployments", rows.values(deployment, rows.DEPLOYMENT)))
 
     async def deployment(self, deployment_id: str) -> Deployment | None:
-        found = await self._all("SELECT * FROM deployments WHERE id = ?", deployment_id)
-        return Deployment(**found[0]) if found else None
+        found = await self._all(_deployment, "SELECT * FROM deployments WHERE id = ?", deployment_id)
+        return found[0] if found else None
 
     async def deployments(self) -> Sequence[Deployment]:
-        found = await self._all("SELECT * FROM deployments ORDER BY created_at, rowid")
-        return [Deployment(**row) for row in found]
+        return await self._all(_deployment, "SELECT * FROM deployments ORDER BY created_at, rowid")
 
     async def delete_deployment(self, deployment_id: str) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -98,11 +96,11 @@ class SqliteStore:
         await self._write(work)
 
     # --- secrets and registries ---------------------------------------------------------------
-    # Sealing is part of each work: the first time, it makes the key.
+    # Sealing and reading what is sealed is the thread's: it takes its time, and the first time makes the key.
 
     async def secrets(self) -> Sequence[Secret]:
-        found = await self._all("SELECT * FROM secrets ORDER BY created_at, rowid")
-        return [rows.secret(row, self._seal.unsealed) for row in found]
+        make = partial(rows.secret, unseal=self._seal.unsealed)
+        return await self._all(make, "SELECT * FROM secrets ORDER BY created_at, rowid")
 
     async def put_secret(self, secret: Secret) -> None:
         await self._write(lambda db: _upsert("secrets", rows.secret_row(secret, self._seal.sealed), db))
@@ -112,8 +110,8 @@ class SqliteStore:
         await self._write(lambda db: db.execute(sql, (name, project_id or rows.TEAM)))
 
     async def registries(self) -> Sequence[Registry]:
-        found = await self._all("SELECT * FROM registries ORDER BY created_at, rowid")
-        return [rows.registry(row, self._seal.unsealed) for row in found]
+        make = partial(rows.registry, unseal=self._seal.unsealed)
+        return await self._all(make, "SELECT * FROM registries ORDER BY created_at, rowid")
 
     async def put_registry(self, registry: Registry) -> None:
         await self._write(
@@ -131,8 +129,8 @@ class SqliteStore:
 
     async def revisions(self, deployment_id: str, *, limit: int | None = None) -> Sequence[Revision]:
         sql = "SELECT * FROM revisions WHERE deployment_id = ? ORDER BY number DESC LIMIT ?"
-        found = await self._all(sql, deployment_id, -1 if limit is None else limit)
-        return [rows.revision(row, self._seal.unsealed) for row in found]
+        make = partial(rows.revision, unseal=self._seal.unsealed)
+        return await self._all(make, sql, deployment_id, -1 if limit is None else limit)
 
     # --- replicas -----------------------------------------------------------------------------
 
@@ -148,8 +146,7 @@ class SqliteStore:
             "SELECT * FROM replicas WHERE (?1 IS NULL OR deployment_id = ?1) AND (?2 OR phase != ?3)"
             " ORDER BY created_at, rowid"
         )
-        found = await self._all(sql, deployment_id, finished, Phase.STOPPED.value)
-        return [rows.replica(row) for row in found]
+        return await self._all(rows.replica, sql, deployment_id, finished, Phase.STOPPED.value)
 
     async def delete_replica(self, replica_id: str) -> None:
         await self._write(lambda db: db.execute("DELETE FROM replicas WHERE id = ?", (replica_id,)))
@@ -183,17 +180,19 @@ class SqliteStore:
         given = {condition: value for condition, value in wanted.items() if value is not None}
         order = "DESC" if newest_first else "ASC"
         sql = f"SELECT * FROM events WHERE {' AND '.join(given)} ORDER BY id {order} LIMIT ?"  # noqa: S608  constants
-        return [rows.event(row) for row in await self._all(sql, *given.values(), limit)]
+        return await self._all(rows.event, sql, *given.values(), limit)
 
     async def trim_events(self, keep: int) -> None:
         await self._write(lambda db: db.execute(_TRIM_EVENTS, (keep,)))
 
     # --- the thread ---------------------------------------------------------------------------
 
-    async def _all(self, sql: str, *parameters: object) -> list[rows.Row]:
-        def work() -> list[rows.Row]:
+    async def _all(self, make: Callable[[rows.Row], T], sql: str, *parameters: object) -> list[T]:
+        """What is made of each row, in the thread."""
+
+        def work() -> list[T]:
             with store_errors(f"read the database {self._path}"):
-                return [dict(row) for row in self._connection.execute(sql, parameters)]
+                return [make(dict(row)) for row in self._connection.execute(sql, parameters)]
 
         self._check_open()
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -250,6 +249,14 @@ class SqliteStore:
         finally:
             if db.in_transaction:
                 db.execute("ROLLBACK")
+
+
+def _project(row: rows.Row) -> Project:
+    return Project(**row)
+
+
+def _deployment(row: rows.Row) -> Deployment:
+    return Deployment(**row)
 
 
 def _nothing(_: sqlite3.Connection) -> None:
