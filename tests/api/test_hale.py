@@ -302,6 +302,14 @@ async def test_a_rollback_to_what_can_not_be_done_here_is_refused(api: Api) -> N
     assert len(await documents(api, deployment_id)) == 2
 
 
+async def test_a_change_is_made_though_what_runs_could_not_be_applied_here_now(api: Api) -> None:
+    deployment_id = await api.apply()
+    api.platform.refusal = "image: cannot reach Podman"
+    for change in ({"enabled": False}, {"enabled": True}, {"replicas": 1}):
+        await api.patch(f"/v1/deployments/{deployment_id}", change)
+    assert len(await documents(api, deployment_id)) == 4
+
+
 async def test_a_restart_counts_keeps_the_revision_and_wakes(api: Api) -> None:
     deployment_id = await api.apply()
     for _ in range(2):

@@ -77,6 +77,7 @@ async def test_everything_that_is_missing_is_told_at_once_with_its_place(api: Ap
         "integrations[0].secretAccessKey", "containerRegistry", "command",
     ]  # fmt: skip
     assert "there is no secret B" in refusal.issues[1]
+    assert refusal.message == "\n  ".join(["cannot apply web: 7 problems", *refusal.issues])
     assert await api.store.deployments() == []
 
 

@@ -112,6 +112,14 @@ def test_a_name_that_is_none_is_refused_before_the_value_is_read(
     assert secrets.asked == []
 
 
+def test_a_value_among_the_arguments_is_wrong_usage_and_not_shown(secrets: Script, hale: Hale) -> None:
+    done = hale("secret", "set", "NEW", "hunter2", "--team", stdin="v")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the value is not an argument" in done.stderr
+    assert "hunter2" not in done.stderr
+    assert secrets.bodies("POST", TEAM) == []
+
+
 def test_both_scopes_are_wrong_usage(secrets: Script, hale: Hale) -> None:
     for command in (["set", "X"], ["list"], ["remove", "X"]):
         done = hale("secret", *command, "--team", "--project", "other", stdin="v")

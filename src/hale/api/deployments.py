@@ -86,7 +86,7 @@ async def change(
     async with context.changing:
         now = await current(context, await find(context, deployment_id))
         spec = specs.spec_of(now.revision.document).changed(replicas=replicas, enabled=enabled)
-        return await _revise(context, now, spec, resolving.kept(context, spec, now.revision))
+        return await _revise(context, now, spec, resolving.kept(now.revision))
 
 
 async def rollback(context: Context, deployment_id: str, wanted: int | str | None) -> Current:

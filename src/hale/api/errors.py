@@ -50,10 +50,12 @@ class ErrorBody(BaseModel):
 
 
 class ProblemsError(RefusedError):
-    """A request with several things wrong, all of which are told."""
+    """`doing` can't be done for the problems, all of which are told: one in the sentence, more below it."""
 
-    def __init__(self, message: str, problems: Sequence[str]) -> None:
-        super().__init__(message)
+    def __init__(self, doing: str, problems: Sequence[str]) -> None:
+        one = len(problems) == 1
+        told = problems[0] if one else "\n  ".join([f"{len(problems)} problems", *problems])
+        super().__init__(f"cannot {doing}: {told}")
         self.problems = tuple(problems)
 
 

@@ -58,11 +58,11 @@ async def trouble(context: Context, registry_id: str) -> str | None:
 
 
 async def _keep(context: Context, registry: Registry) -> Registry:
-    doing = f"cannot keep container registry {registry.name[:100]!r}"
+    doing = f"keep container registry {registry.name[:100]!r}"
     if wrong := problems(registry):
-        raise ProblemsError(f"{doing}: {'; '.join(wrong)}", wrong)
+        raise ProblemsError(doing, wrong)
     if any(each.name == registry.name for each in await _others(context, registry)):
-        raise ConflictError(f"{doing}: there is another one of that name", hint="update that one")
+        raise ConflictError(f"cannot {doing}: there is another one of that name", hint="update that one")
     await context.store.put_registry(registry)
     await _wake(context, registry)
     return registry

@@ -25,9 +25,11 @@ class Means:
     prepared_at: float | None = None
 
 
-def kept(context: Context, spec: Spec, before: Revision) -> Means:
-    """Those of the revision before: what was changed of its spec has nothing to do with them."""
-    _refuse(context, spec, before.secrets, [])
+def kept(before: Revision) -> Means:
+    """Those of the revision before: what was changed of its spec has nothing to do with them.
+
+    Nor is it looked at again whether it can be done here: to switch off what can't is always right.
+    """
     return Means(before.secrets, before.image, before.prepared_at)
 
 
@@ -58,7 +60,7 @@ def _refuse(context: Context, spec: Spec, secrets: Sequence[Secret], reasons: Se
     if unable := context.platform.unable(template):
         reasons.append(unable)
     if reasons:
-        raise ProblemsError(f"cannot apply {spec.name}: {'; '.join(reasons)}", reasons)
+        raise ProblemsError(f"apply {spec.name}", reasons)
 
 
 def _stand_ins(spec: Spec) -> Iterator[Secret]:
@@ -73,7 +75,7 @@ def _unfit(spec: Spec, known: Mapping[str, Secret]) -> Iterator[str]:
         if loc[0] != "env" and name in known and _CONTROL.search(known[name].value):
             yield (
                 f"{path(loc)}: secret {name} contains control characters, a line end perhaps, which can't be"
-                f" used here (hint: set {name} again without them)"
+                f" used here; set {name} again without them"
             )
 
 

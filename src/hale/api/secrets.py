@@ -76,7 +76,7 @@ def _owner(project_id: str | None) -> str:
 
 def _check(doing: str, wrong: Sequence[str]) -> None:
     if wrong:
-        raise ProblemsError(f"cannot {doing}: {'; '.join(wrong)}", wrong)
+        raise ProblemsError(doing, wrong)
 
 
 def _wrong_name(name: str) -> list[str]:

@@ -56,13 +56,19 @@ def check(project: str | None, *, team: bool) -> None:
         raise typer.BadParameter("--project and --team: a secret is of one or the other")
 
 
-@app.command("set")
-def set_(name: Name, *, project: Project = None, team: Team = False, data: Data = None) -> None:
+@app.command("set", context_settings={"allow_extra_args": True})
+def set_(
+    context: typer.Context, name: Name, *, project: Project = None, team: Team = False, data: Data = None
+) -> None:
     """Set a secret, new or not. The value comes from standard input, less one newline at its end.
 
     On a terminal it is asked for, and not shown.
     """
     check(project, team=team)
+    if context.args:  # what it is must not be said, as it is of an argument too many
+        raise typer.BadParameter(
+            "the value is not an argument, which others could see: `hale secret set NAME < file-with-it`"
+        )
     if not is_name(name):
         raise RefusedError(
             "cannot set the secret: a name is a letter, then letters, digits and _, at most 128",
