@@ -5,6 +5,7 @@ What is measured, and how, is in bench.crowd, which runs as a process of its own
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -37,20 +38,22 @@ def rows() -> list[Row]:
         *_cost(told["ours"], told["theirs"]),
         figure(f"{CONTAINERS} containers, all ready", told["started"], "s"),
         *_http("HTTP checks alone", phases[0], bare[:first]),
-        *_http("HTTP checks beside", phases[1], bare[first:]),
+        *_http("HTTP checks beside exec checks", phases[1], bare[first:]),
         *_execs(phases[1]),
     ]
 
 
 def _told(folder: Path) -> Json:
-    """What the measured process found; it has time to clean up if we are told to end."""
+    """What the measured process found. In a session of its own Ctrl-C reaches it once, through us."""
     path = os.pathsep.join([str(_TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "bench.crowd", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path})
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}, start_new_session=True
+    )
     try:
         said = process.communicate()[0]
     except BaseException:
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         process.wait(_ENDS_WITHIN)
         raise
     if process.returncode:
