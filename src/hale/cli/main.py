@@ -179,7 +179,7 @@ def rollback(
     name: Name,
     revision: Annotated[
         str | None,
-        typer.Argument(metavar="REVISION", help="Its number or spec id; the last that did not fail by default."),
+        typer.Argument(metavar="REVISION", help="Its number or spec id; by default the last not failed."),
     ] = None,
     *,
     project: Project = None,
