@@ -178,7 +178,7 @@ class Route:
     deployment_id: str
     hosts: tuple[str, ...]
     servers: tuple[Server, ...] = ()
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
 
 
 class Balancer(Protocol):

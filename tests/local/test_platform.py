@@ -14,7 +14,7 @@ from hale.core.deployment import Deployment, Revision
 from hale.core.event import Event
 from hale.core.probe import Probe, ProbeResult
 from hale.core.replica import Phase
-from hale.errors import StoreError
+from hale.errors import PreparationError, StoreError
 from hale.local.checks import Target
 from hale.local.platform import LocalPlatform
 from hale.memory.balancer import MemoryBalancer
@@ -44,7 +44,7 @@ class Given:
     balancer: MemoryBalancer
     platform: LocalPlatform
 
-    async def apply(self, **others: Any) -> None:
+    async def apply(self, number: int = 1, **others: Any) -> None:
         spec = {
             "apiVersion": "v1",
             "name": "Web",
@@ -52,15 +52,16 @@ class Given:
             "resources": {"machineType": "C4", "replicas": 1, "ports": [80, 81]},
             **others,
         }
-        await self.store.apply(WEB, Revision("s1", WEB.id, 1, json.dumps(spec), 1.0))
+        await self.store.apply(WEB, Revision(f"s{number}", WEB.id, number, json.dumps(spec), 1.0))
         self.platform.wake(WEB.id)
         await asyncio.sleep(5)
 
 
 @asynccontextmanager
-async def at_work(port: int = 8080) -> AsyncIterator[Given]:
+async def at_work(port: int = 8080, given: Given | None = None) -> AsyncIterator[Given]:
+    """A platform, on what is there already or on nothing."""
     clock = Clock.start()
-    given = Given(Store(), MemoryEngine(clock), MemoryBalancer(), None)  # type: ignore[arg-type]
+    given = given or Given(Store(), MemoryEngine(clock), MemoryBalancer(), None)  # type: ignore[arg-type]
 
     def begin(
         probe: Probe, target: Target, report: Callable[[ProbeResult], None], *, eager: bool = False
@@ -116,6 +117,22 @@ async def test_a_password_is_asked_for() -> None:
         await given.apply(basicAuthKey="abc")
         assert given.balancer.begin("web.example.test")[0] == 401
         assert given.balancer.begin("web.example.test", password="abc")[0] == 200
+
+
+async def test_what_serves_on_is_protected_as_before_until_the_newer_revision_is_prepared() -> None:
+    async with at_work() as given:
+        await given.apply(basicAuthKey="old")
+        given.engine.registry["web:2"] = PreparationError("cannot", event="image.denied", fatal=True)
+        await given.apply(number=2, image="web:2")  # public from then on
+        assert given.balancer.begin("web.example.test")[0] == 401
+        assert given.balancer.begin("web.example.test", password="old")[0] == 200
+    async with at_work(given=given):
+        assert given.balancer.begin("web.example.test")[0] == 401
+        assert given.balancer.begin("web.example.test", password="old")[0] == 200
+        given.engine.registry["web:2"] = "web@sha256:2"
+        given.platform.wake(WEB.id)
+        await asyncio.sleep(5)
+        assert given.balancer.begin("web.example.test")[0] == 200
 
 
 async def test_a_replica_that_runs_has_an_address_and_a_pid_one_that_does_not_has_none() -> None:

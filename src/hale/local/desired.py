@@ -1,7 +1,7 @@
 """From what the Store holds to what a deployment should be: compiled once per revision."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from hale.core.deployment import Deployment, Desired, Machine, Revision, Strategy, Template
@@ -22,7 +22,7 @@ class _Compiled:
     replicas: int
     enabled: bool
     strategy: Strategy
-    password: str | None
+    password: str | None = field(repr=False)
 
 
 class Compiler:
@@ -74,6 +74,9 @@ class Compiler:
             if revision.number == replica.revision:
                 return replace(self._template(revision), key=replica.template)
         return None
+
+    def password(self, revision: Revision) -> str | None:
+        return self._of(revision).password
 
     def written(self, revisions: Sequence[Revision]) -> frozenset[str]:
         """The keys of the volumes that replicas of these can write to."""

@@ -21,7 +21,8 @@ def server_id(replica: Replica) -> str:
 class Managed:
     """One deployment: what is wanted of it by its newest revision, and its replicas, those that ended too.
 
-    `written` are the keys of volumes that its replicas may have written to, of whatever revision.
+    `written` are the keys of volumes that its replicas may have written to, of whatever revision. `password`
+    is that of the revision in force: while the newest is not prepared, what serves on is protected as before.
     """
 
     deployment: Deployment
@@ -31,6 +32,7 @@ class Managed:
     templates: dict[str, Template] = field(default_factory=dict)
     replicas: dict[str, Replica] = field(default_factory=dict)
     written: frozenset[str] = frozenset()
+    password: str | None = field(default=None, repr=False)
     timer: asyncio.TimerHandle | None = None
     serving: bool = False
 
@@ -130,4 +132,4 @@ class World:
         return servers
 
     def route(self, managed: Managed, hosts: tuple[str, ...]) -> Route:
-        return Route(managed.deployment.id, hosts, tuple(self.servers(managed)), managed.desired.password)
+        return Route(managed.deployment.id, hosts, tuple(self.servers(managed)), managed.password)

@@ -33,7 +33,11 @@ class Wanted:
         managed.replicas = {replica.id: replica for replica, _ in states}
         managed.serving = any(replica.phase is Phase.READY for replica, _ in states)
         managed.templates = {desired.template.key: desired.template}
-        managed.written = self._compiler.written(await self._store.revisions(deployment.id))
+        revisions = await self._store.revisions(deployment.id)
+        managed.written = self._compiler.written(revisions)
+        applied = (each for each in revisions if each.applied_at is not None)
+        in_force = newest if desired.prepared else next(applied, newest)
+        managed.password = self._compiler.password(in_force)
         await self.load_templates(managed)
         return managed, states
 
@@ -45,6 +49,8 @@ class Wanted:
             newest = replace(newest, image=managed.newest.image, prepared_at=managed.newest.prepared_at)
         desired = self._compiler.desired(deployment, newest, not_before=self.not_before)
         managed.deployment, managed.newest, managed.desired = deployment, newest, desired
+        if desired.prepared:
+            managed.password = desired.password
         managed.written |= self._compiler.written([newest])
         used = {replica.template for replica in managed.replicas.values()}
         managed.templates = {key: kept for key, kept in managed.templates.items() if key in used}
