@@ -187,6 +187,17 @@ def test_a_change_is_one_request(
     assert web.bodies(method, f"/deployments/{e.WEB}{path}") == [body]
 
 
+@pytest.mark.parametrize(("replicas", "told"), [("5", True), ("0", False)])
+def test_scaling_what_still_waits_for_its_image_says_so_and_the_way_back(
+    web: Script, hale: Hale, replicas: str, told: bool
+) -> None:
+    web.on("GET", f"/deployments/{e.WEB}/health", e.health(preparation=e.waiting()))
+    web.on("PATCH", f"/deployments/{e.WEB}", {"deploymentId": e.WEB, "revision": 4, "id": e.WEB})
+    done = hale("scale", "web", replicas)
+    pulling = "hint: none comes or goes before pulling registry.example.org/team/web:2 is done"
+    assert (done.returncode, pulling in done.stderr) == (0, told)
+
+
 # --- what goes wrong --------------------------------------------------------------------------
 
 

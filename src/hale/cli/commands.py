@@ -166,8 +166,13 @@ def _print_log(entry: Answer[LogLine], wanted: Lines) -> None:
 
 
 def scale(hale: Remote, deployment: Deployment, replicas: int) -> None:
+    waits = hale.health(deployment.id).value.preparation
     hale.change(deployment.id, replicas=replicas)
     output.say(f"{deployment.name}: {words.counted(replicas, 'replica')} wanted")
+    if waits is not None and replicas:
+        output.say(
+            f"hint: none comes or goes before {words.line(waits.doing)} is done; `hale rollback` goes back"
+        )
 
 
 def restart(hale: Remote, deployment: Deployment) -> None:
