@@ -86,6 +86,7 @@ class ProcessEngine:
         self._starting: dict[str, asyncio.Lock] = {}
         self._promised: set[int] = set()
         self._thread = ThreadPoolExecutor(1, "logs")
+        self._search = strays.Search()
         self._tasks = asyncio.TaskGroup()
         self._tending: asyncio.Task[None] | None = None
         self._work: set[asyncio.Task[None]] = set()
@@ -372,7 +373,7 @@ class ProcessEngine:
         record = held.record
         deadline = asyncio.get_running_loop().time() + _KILLED_WITHIN
         while True:
-            left = await asyncio.to_thread(strays.members, held.session, held.mark)
+            left = await self._search.members(held.session, held.mark)
             if not left and not held.instance.running:
                 break
             strays.end(left, signal.SIGKILL)
