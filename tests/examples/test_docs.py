@@ -49,7 +49,7 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert heading in {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/spec.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/spec.md", "docs/containers.md"])
 def test_specs_that_are_shown_are_valid(name: str) -> None:
     shown = re.findall(r"```yaml\n(apiVersion:.*?)```", (ROOT / name).read_text(), re.DOTALL)
     assert len(shown) == 1
@@ -138,7 +138,14 @@ def test_the_layout_names_what_is_there() -> None:
 
 def test_events_in_the_api_page_are_those_that_are_told() -> None:
     source = "".join(path.read_text() for path in (ROOT / "src" / "hale").rglob("*.py"))
-    made = set(re.findall(r'"((?:deployment|revision|replica|check|gateway)\.[a-z_]+)"', source))
+    made = set(re.findall(r'"((?:deployment|revision|replica|check|gateway|image|volume)\.[a-z_]+)"', source))
     rows = re.findall(r"^\| `(\w+\.)` \| (.+) \|$", page("api.md"), re.MULTILINE)
     told = {prefix + name for prefix, names in rows for name in re.findall(r"`(\w+)`", names)}
     assert told == made
+
+
+def test_the_page_on_containers_has_every_event_of_images_and_volumes() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "src" / "hale").rglob("*.py"))
+    made = set(re.findall(r'"((?:image|volume)\.[a-z_]+)"', source))
+    assert made
+    assert made - set(re.findall(r"`((?:image|volume)\.[a-z_]+)`", page("containers.md"))) == set()
