@@ -389,7 +389,7 @@ def test_issues_are_printed_one_a_line(web: Script, hale: Hale) -> None:
         pytest.param(["serve", "--domain", "a..b"], "is not a domain", id="a domain with an empty label"),
         pytest.param(["serve", "--domain", ""], "'' is not a domain", id="an empty domain"),
         pytest.param(["serve", "--domain", "x" * 64], "is not a domain", id="a domain with a long label"),
-        pytest.param(["serve", "--engine", "steam"], "'steam' is not one of", id="no such engine"),
+        pytest.param(["serve", "--engine", "steam"], "'--engine': 'steam' is not", id="no such engine"),
     ],
 )
 def test_wrong_usage_is_exit_2(hale: Hale, arguments: list[str], said: str) -> None:

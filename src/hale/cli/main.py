@@ -301,7 +301,8 @@ def run(arguments: list[str]) -> int:
 def _wrong_usage(error: TyperException) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "hale"
-    if message := error.format_message():
+    # The library of choices puts its own name for them before the words.
+    if message := error.format_message().replace(" Value error, ", " "):
         output.print_error(HaleError(message[0].lower() + message[1:].rstrip("."), hint=f"{command} --help"))
     return error.exit_code
 
