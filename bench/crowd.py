@@ -181,7 +181,7 @@ class _World:
         told = [Window.told(times, own, *each) for each in marks]
         return Phase(
             told,
-            self._apart.http.left_out(),
+            self._apart.http.left_out(phases),
             self._apart.failed,
             [
                 late(began - phases[who], EXEC_PERIOD) + (ended - began) * 1000

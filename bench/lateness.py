@@ -101,7 +101,7 @@ async def _measured(ports: Sequence[int], folder: Path) -> Measured:
         marks = [await _window(watcher) for _ in range(WINDOWS)]
         gc.collect()
         used = before, warm, memory(os.getpid())
-        late, left_out = watcher.late(phases), watcher.left_out()
+        late, left_out = watcher.late(phases), watcher.left_out(phases)
         own = watcher.own(late)
         windows = [Window.told(late, own, *each) for each in marks]
         failed = [

@@ -79,12 +79,13 @@ class Watcher:
     def mark(self) -> Mark:
         return Mark(time.monotonic(), len(self.at), time.process_time(), self.waited_so_far())
 
-    def left_out(self) -> int:
+    def left_out(self, phases: dict[str, float]) -> int:
         """Ticks between the first and the last check of each replica that had none."""
-        ats: dict[int, list[float]] = {}
+        order = [phases[replica_id] for replica_id in self._numbers]
+        ticks: dict[int, list[int]] = {}
         for at, who in zip(self.at, self.who, strict=True):
-            ats.setdefault(who, []).append(at)
-        return sum(round((seen[-1] - seen[0]) / self._period) + 1 - len(seen) for seen in ats.values())
+            ticks.setdefault(who, []).append(int((at - order[who] + _EARLY) // self._period))
+        return sum(seen[-1] - seen[0] + 1 - len(seen) for seen in ticks.values())
 
     def waited_so_far(self) -> int:
         """Nanoseconds that this thread could have run and had no core to run on."""
