@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit import images
 from kit.podman import Podman
 
 from hale.clock import Clock
@@ -230,6 +231,52 @@ async def test_two_hales_at_one_engine_leave_each_other_and_others_alone(
         await second.shutdown()
     assert (await found(engine)).running
     assert podman.containers() == ["hale-web-r1-1", "other"]
+
+
+async def test_containers_of_images_made_of_ours_are_not_taken_for_ours(
+    engine: ContainerEngine, podman: Podman
+) -> None:
+    before = await run(engine, *QUIET)
+    await in_podman(podman, "commit", "hale-web-r1-1", "localhost/committed:1")
+    # With all of our labels.
+    await in_podman(podman, "run", "--detach", "--name", "theirs", "localhost/committed:1")
+    await asyncio.sleep(1)
+    await engine._list()
+    assert await found(engine) == before
+    await engine.stop("r1", grace=0)
+    await engine.remove("r1")
+    assert podman.containers() == ["theirs"]
+
+
+async def test_what_an_image_brings_along_is_as_it_says_but_for_its_own_check(
+    engine: ContainerEngine, podman: Podman, tmp_path: Path
+) -> None:
+    image = images.busybox().with_config(
+        Entrypoint=["sh", "-c", "id -un; pwd; touch /data/mine; echo $0 $@; exec sleep 1000"],
+        Cmd=["one", "two"],
+        User="web",
+        WorkingDir="/home/deep",
+        Volumes={"/data": {}},
+        StopSignal="SIGUSR1",
+        Healthcheck={"Test": ["CMD-SHELL", "exit 1"], "Interval": 10**9, "Retries": 1},
+    )
+    podman.load(image.archive(tmp_path / "image.tar", "localhost/whole:1"))
+    await run(engine, image="localhost/whole:1")
+    await said(engine, "one two")
+    assert await output(engine) == ["web", "/home/deep", "one two"]
+    assert (await engine.execute("r1", ["id", "-un"], timeout=60)).output == "web\n"
+    assert "unhealthy" not in str((await inspected(podman))["State"])
+    assert "CMD-SHELL" not in str((await inspected(podman))["Config"].get("Healthcheck"))
+    await engine.stop("r1", grace=60)
+    assert (await found(engine)).exit_code == -signal.SIGUSR1
+    await engine.remove("r1")
+    assert await in_podman(podman, "volume", "ls", "--quiet") == ""
+
+
+async def test_a_start_that_has_no_room_to_write_says_so(engine: ContainerEngine, tmp_path: Path) -> None:
+    (tmp_path / "containers/r1").write_text("in the way")
+    with pytest.raises(EngineError, match=r"cannot start replica r1: cannot write in .*: not a directory"):
+        await run(engine, *QUIET)
 
 
 # --- ends ---

@@ -30,7 +30,7 @@ from hale.local.engines.container_calls import Containers, Found
 from hale.local.engines.container_config import SERVER
 from hale.local.engines.container_exec import ContainerExec
 from hale.local.engines.container_launch import Launcher
-from hale.local.engines.container_logs import ContainerLogs
+from hale.local.engines.container_logs import LINES, ContainerLogs
 from hale.local.engines.container_memory import ran_out
 from hale.local.engines.container_network import ContainerNetwork
 from hale.local.engines.container_processes import living
@@ -50,6 +50,10 @@ _BACK_WITHIN = 30.0
 """Seconds that an engine which went away has to come back before a call gives up."""
 _COPY, _LONGEST_COPY = 4.0, 32.0
 """Seconds between two looks at a log: longer for those who say nothing."""
+_SHARE = 10.0
+"""How many times as long as a look at a log takes there is none."""
+_COPIED_WITHIN = 5.0
+"""Seconds that those who read a log wait for its newest lines."""
 _ENDS = ("die", "died", "remove", "destroy")
 """Of Docker and of Podman."""
 _ASKED_FOR = 30.0
@@ -251,7 +255,9 @@ class ContainerEngine:
     async def _miss(self) -> None:
         """Look for those that have ended and whose engine has not noticed."""
         all_held = [held for held in self._held.values() if held.instance.running]
-        alive = await asyncio.to_thread(living) if all_held else ()
+        alive = await self._alive() if all_held else None
+        if alive is None:
+            return
         for held in all_held:
             if held.container in alive:
                 held.seen, held.missed = True, 0
@@ -259,6 +265,14 @@ class ContainerEngine:
                 held.missed += 1
                 if held.missed >= _MISSES:
                     await self._vanished(held)
+
+    async def _alive(self) -> frozenset[str] | None:
+        """Containers with processes; None if they can't be looked at: then nothing is said of any."""
+        try:
+            return await asyncio.to_thread(living)
+        except OSError as error:
+            log.info("cannot look at the processes of containers: %s", error.strerror)
+            return None
 
     async def _vanished(self, held: _Held) -> None:
         await self._look(held)
@@ -380,6 +394,10 @@ class ContainerEngine:
     async def _see_through(self, launch: Launch, begun: asyncio.Future[Instance]) -> None:
         try:
             begun.set_result(await self._start_in_turn(launch))
+        except OSError as error:
+            why = f"cannot write in {self._records.folder}: {os.strerror(error.errno or 0).lower()}"
+            begun.set_exception(EngineError(f"cannot start replica {launch.replica_id}: {why}"))
+            begun.exception()
         except Exception as error:
             begun.set_exception(error)
             begun.exception()  # the caller's to judge, who may have gone
@@ -464,12 +482,18 @@ class ContainerEngine:
                 await asyncio.sleep(_LONGEST_POLL / 4)
             except EngineError as error:
                 await self._look(held)
-                if _has_ended(error.message) and held.container not in await asyncio.to_thread(living):
-                    await self._vanished(held)
+                if _has_ended(error.message):
+                    await self._bury(held)
                 if not held.ended.is_set():
                     raise
             else:
                 return
+
+    async def _bury(self, held: _Held) -> None:
+        """The engine takes no signal for it, though it may be said to run: unless it does, it is gone."""
+        alive = await self._alive()
+        if alive is not None and held.container not in alive:
+            await self._vanished(held)
 
     async def _wait_for(self, held: _Held, deadline: float) -> None:
         """Until it has ended, or the time has come; the engine's events are quicker than looking."""
@@ -511,10 +535,17 @@ class ContainerEngine:
 
     async def log_lines(self, replica_id: str, *, after: tuple[int, int] = (0, -1)) -> Sequence[LogLine]:
         held = self._held.get(replica_id)
-        if held is not None and not held.copied:
-            await self._copy(held)
-        going = held.instance.attempt if held is not None and not held.copied else None
-        return await self._logs.lines(replica_id, after, going)
+        if held is None or held.copied:
+            return await self._logs.lines(replica_id, after, None)
+        going = held.instance.attempt
+        lines = await self._logs.lines(replica_id, after, going)
+        if len(lines) < LINES:
+            # An engine that hangs keeps nobody from what was copied.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_COPIED_WITHIN):
+                    await self._copy(held)
+            lines = await self._logs.lines(replica_id, after, None if held.copied else going)
+        return lines
 
     async def _copy(self, held: _Held) -> None:
         """Trouble with a log keeps nobody from ending or starting."""
@@ -529,7 +560,9 @@ class ContainerEngine:
         else:
             held.copied = over
         held.copy_pause = _COPY if fresh else min(2 * held.copy_pause, _LONGEST_COPY)
-        held.copy_at = now + held.copy_pause
+        # Whoever writes a great deal at once makes each look expensive.
+        took = self._now() - now
+        held.copy_at = now + max(held.copy_pause, _SHARE * took)
 
     def _is_due(self, held: _Held) -> bool:
         return not held.copied and self._now() >= held.copy_at

@@ -24,7 +24,13 @@ class Found:
     begun: bool
 
     @classmethod
-    def read(cls, container: str, state: str, labels: Mapping[str, str]) -> "Found":
+    def read(
+        cls, container: str, names: Sequence[str], state: str, labels: Mapping[str, str]
+    ) -> "Found | None":
+        """None if it is somebody else's, whose image was made of a container of ours, with its labels."""
+        suffix = f"-{labels.get(REPLICA)}-{labels.get(ATTEMPT)}"
+        if not any(name.startswith("/hale-") and name.endswith(suffix) for name in names):
+            return None
         begun = state not in ("created", "configured", "initialized")
         running = begun and state not in ("exited", "dead", "stopped", "removing")
         return cls(container, labels[REPLICA], int(labels[ATTEMPT]), running, begun)
@@ -44,7 +50,8 @@ class Containers:
             labels.append(f"{REPLICA}={replica_id}")
         with engine_errors("list containers"):
             found = await self._api.docker.containers.list(all=1, filters=json.dumps({"label": labels}))
-            return [Found.read(each.id, each["State"], each["Labels"]) for each in found]
+            read = (Found.read(each.id, each["Names"], each["State"], each["Labels"]) for each in found)
+            return [each for each in read if each is not None]
 
     async def inspect(self, container: str) -> Mapping[str, Any] | None:
         """None if there is no such container."""
