@@ -278,4 +278,6 @@ def test_an_image_says_what_it_brings_along() -> None:
     assert Image.read({"Config": {**config, "WorkingDir": "/app"}}) == Image(
         {"PATH": "/bin", "A": "b=c"}, frozenset({80, 81}), "/app"
     )
+    ranges = {"70-72/tcp": {}, "53/udp": {}, "80": {}, "web": {}}
+    assert Image.read({"Config": {"ExposedPorts": ranges}}).exposed == {70, 71, 72, 80}
     assert Image.read({"Config": None}) == Image({})

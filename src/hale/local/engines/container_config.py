@@ -31,6 +31,7 @@ _LOGS = {
     False: {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "2"}},
 }
 _HOSTS = ["host.docker.internal:host-gateway", "host.containers.internal:host-gateway"]
+_EXPOSED = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/tcp)?")
 _FRACTION = re.compile(r"\.(\d+)")
 
 
@@ -46,9 +47,14 @@ class Image:
     def read(cls, inspected: Mapping[str, Any]) -> "Image":
         config = inspected.get("Config") or inspected.get("ContainerConfig") or {}
         env = dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
-        ports = (name.partition("/") for name in config.get("ExposedPorts") or ())
-        exposed = frozenset(int(port) for port, _, kind in ports if kind in ("", "tcp"))
+        exposed = frozenset(port for name in config.get("ExposedPorts") or () for port in _tcp_ports(name))
         return cls(env, exposed, config.get("WorkingDir") or "/")
+
+
+def _tcp_ports(exposed: str) -> Iterable[int]:
+    """Those of `80`, `80/tcp`, `80-90/tcp`; of anything else none."""
+    found = _EXPOSED.fullmatch(exposed)
+    return range(int(found[1]), int(found[2] or found[1]) + 1) if found else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,8 @@ def body(launch: Launch, image: Image, host: Host, server: str, *, init: bool) -
         "Image": template.pinned or template.image,
         "Env": [f"{key}={value}" for key, value in env.items()],
         "Labels": _labels(launch, image, server),
+        # The image's own would run beside the deployment's, and nobody would heed it.
+        "Healthcheck": {"Test": ["NONE"]},
         "ExposedPorts": {f"{port}/tcp": {} for port in (*template.ports, *published)},
         "HostConfig": _host_config(template, host, published, init=init),
     }
