@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hale.local.engines.container_logs import Entry, Splitter, _Copy, joined
+from hale.local.engines.container_logs import Entry, Splitter, _Copy, _since, joined
 from hale.local.engines.log_files import LogFiles
 
 
@@ -15,7 +15,8 @@ def frame(text: str, stream: int = 1, *, at: str = "2026-11-28T16:19:40Z") -> by
     return bytes([stream, 0, 0, 0]) + len(content).to_bytes(4) + content
 
 
-AT = 1795882780
+AT = 17958827800
+"""In tenths of a second."""
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -28,11 +29,15 @@ def test_frames_are_found_however_the_stream_is_cut(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "at",
-    ["2026-11-28T16:19:40Z", "2026-11-28T16:19:40.999999999Z", "2026-11-28T18:19:40.1+02:00"],
+    ("at", "tenths"),
+    [
+        ("2026-11-28T16:19:40Z", 0),
+        ("2026-11-28T16:19:40.999999999Z", 9),
+        ("2026-11-28T18:19:40.1+02:00", 1),
+    ],
 )
-def test_engines_write_times_in_several_ways(at: str) -> None:
-    assert Splitter().feed(frame("x\n", at=at)) == [Entry(AT, b"x\n")]
+def test_engines_write_times_in_several_ways(at: str, tenths: int) -> None:
+    assert Splitter().feed(frame("x\n", at=at)) == [Entry(AT + tenths, b"x\n")]
 
 
 def test_a_line_that_only_looks_like_a_time_is_text() -> None:
@@ -108,11 +113,32 @@ def test_what_was_copied_and_not_noted_when_hale_was_killed_is_not_copied_again(
     assert texts(tmp_path) == WHOLE
 
 
-def test_lines_know_their_second(tmp_path: Path) -> None:
+def test_lines_know_their_time(tmp_path: Path) -> None:
     copied(tmp_path, LOG)
     lines = LogFiles(tmp_path).read(0, 1000, True)
-    assert [line.at for line in lines] == [10, 10, 11, 11, 13, 13]
+    assert [line.at for line in lines] == [1.0, 1.0, 1.1, 1.1, 1.3, 1.3]
     assert all(before.end < after.end for before, after in pairwise(lines))
+
+
+def test_what_is_older_than_the_mark_is_not_counted_if_it_is_given(tmp_path: Path) -> None:
+    copied(tmp_path, LOG[:4])
+    copy = _Copy(tmp_path)
+    assert copy.begin().at == 11
+    copy.take(LOG)
+    assert texts(tmp_path) == WHOLE
+
+
+def test_what_the_engine_has_dropped_is_not_counted_as_known(tmp_path: Path) -> None:
+    copied(tmp_path, LOG[:5])
+    copied(tmp_path, [Entry(11, b"four\n", 2), *LOG[5:]])
+    assert texts(tmp_path) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("podman", "said"), [(True, "2026-11-28T16:19:39.999999999Z"), (False, "1795882779.999999999")]
+)
+def test_engines_are_asked_from_just_before_a_time_on(podman: bool, said: str) -> None:
+    assert _since(AT, podman=podman) == said
 
 
 def test_a_mark_nobody_can_read_begins_anew(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Logs of containers: copied from the engine into files of ours, which outlive the container.
 
-How far the copy has come is written beside it as the second of the newest entry and how many entries there
-are from that second on: engines can be asked for those of a time and later, and keep them in order. An entry
+How far the copy has come is written beside it as the time of the newest entry and how many entries there
+are from that time on: engines can be asked for those of a time and later, and keep them in order. An entry
 that was copied just before hale was killed, and not yet noted, is known from the length of the copy.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
@@ -37,7 +37,9 @@ _MARK = "copied.json"
 _HEADER = 8
 _BATCH = 1 << 20
 _OK, _NOT_FOUND = 200, 404
-_STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d) ?")
+_STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) ?")
+_SECOND = 10
+"""Times are tenths of a second: what is written faster than that may not be in order."""
 _NO_END = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
 
 
@@ -45,7 +47,7 @@ _NO_END = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
 class Entry:
     """What the engine wrote down at once: a line of one of the two streams, or a part of one.
 
-    `at` is seconds since the epoch.
+    `at` is tenths of a second since the epoch.
     """
 
     at: int
@@ -55,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Copied so far: of the entries from the second `at` on the first `count`; the copy had `size` bytes.
+    """Copied so far: of the entries from the time `at` on the first `count`; the copy had `size` bytes.
 
     `open` is the stream whose last line has not ended yet, if there is one.
     """
@@ -89,7 +91,8 @@ def entry(frame: bytes, stream: int) -> Entry:
     stamp = _STAMP.match(frame)
     if stamp is None:
         return Entry(0, frame, stream)
-    return Entry(_seconds(stamp[1], stamp[2]), frame[stamp.end() :], stream)
+    at = _seconds(stamp[1], stamp[3]) * _SECOND + int((stamp[2] or b"0")[:1])
+    return Entry(at, frame[stamp.end() :], stream)
 
 
 def joined(entries: Iterable[Entry], going: int) -> tuple[bytes, int]:
@@ -119,31 +122,30 @@ class _Copy:
         self.mark = Mark()
         self._folder = folder
         self._files: LogFiles | None = None
-        self._known = 0
+        self._since = self._known = 0
         self._surplus = 0
 
     def begin(self) -> Mark:
-        """Where to go on: the engine is asked for all entries of the mark's second and later ones."""
+        """Where to go on: the engine is asked for all entries of the mark's time and later ones."""
         self.mark = self._read_mark()
         if self._files is None:
             self._files = LogFiles(self._folder)
-            self._files.tend(self.mark.at)  # mends what a crash left
-        self._known = self.mark.count
+            self._files.tend(self.mark.at / _SECOND)  # mends what a crash left
+        self._since, self._known = self.mark.at, self.mark.count
         self._surplus = max(0, self._files.end() - self.mark.size)
         return self.mark
 
     def take(self, entries: Sequence[Entry]) -> None:
         """Append what is new of them. The mark is written last: what it does not know, the size tells."""
-        fresh = entries[self._known :]
-        self._known = max(0, self._known - len(entries))
+        fresh = self._fresh(entries)
         if not fresh or self._files is None:
             return
         at, count, going = self.mark.at, self.mark.count, self.mark.open
-        for second, of_second in groupby(fresh, key=lambda each: each.at):
-            these = list(of_second)
-            if second > at:
-                at, count = second, 0
-            if second == at:
+        for time, of_that_time in groupby(fresh, key=lambda each: each.at):
+            these = list(of_that_time)
+            if time > at:
+                at, count = time, 0
+            if time == at:
                 count += len(these)
             text, going = joined(these, going)
             self._append(self._files, text, at)
@@ -152,12 +154,22 @@ class _Copy:
         part.write_text(json.dumps([at, count, self.mark.size, going]))
         part.rename(self._folder / _MARK)
 
+    def _fresh(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Without those that are known, as far as the engine still has them: of a long log it drops some."""
+        place = 0
+        while self._known and place < len(entries) and entries[place].at <= self._since:
+            self._known -= entries[place].at == self._since
+            place += 1
+        if place < len(entries):
+            self._known = 0
+        return entries[place:]
+
     def _append(self, files: LogFiles, text: bytes, at: int) -> None:
         skipped = min(self._surplus, len(text))
         self._surplus -= skipped
         with (self._folder / LOG).open("ab") as file:
             file.write(text[skipped:])
-        files.tend(at)
+        files.tend(at / _SECOND)
 
     def _read_mark(self) -> Mark:
         try:
@@ -165,6 +177,18 @@ class _Copy:
             return Mark(int(at), int(count), int(size), int(going))
         except (FileNotFoundError, ValueError, TypeError):
             return Mark()
+
+
+def _take(copy: _Copy, splitter: Splitter, block: bytes) -> None:
+    copy.take(splitter.feed(block))
+
+
+def _since(at: int, *, podman: bool) -> str:
+    """Just before that time, as the engine wants to be told; Podman would round a number."""
+    seconds, rest = divmod(max(0, at - 1), _SECOND)
+    if not podman:
+        return f"{seconds}.{rest}99999999"
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest}99999999Z"
 
 
 @dataclass(slots=True)
@@ -186,13 +210,17 @@ class ContainerLogs:
             splitter = Splitter()
             async with aclosing(self._stream(container, mark.at)) as blocks:
                 async for block in blocks:
-                    await self.in_thread(copy.take, splitter.feed(block))
+                    await self.in_thread(_take, copy, splitter, block)
             return before != (copy.mark.at, copy.mark.count)
 
     async def _stream(self, container: str, since: int) -> AsyncGenerator[bytes, None]:
         """The log's bytes in large blocks."""
         url = self.api.url(
-            f"containers/{container}/logs", stdout="1", stderr="1", timestamps="1", since=str(since)
+            f"containers/{container}/logs",
+            stdout="1",
+            stderr="1",
+            timestamps="1",
+            since=_since(since, podman=self.api.host.podman),
         )
         with engine_errors(f"read the log of container {container[:12]}"):
             async with self.api.docker.session.get(url, timeout=_NO_END) as response:
