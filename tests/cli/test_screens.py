@@ -154,6 +154,20 @@ def test_get_tells_a_lack_of_memory_an_exit_and_a_signal_apart() -> None:
     same("get-ends", drawn(screens.deployment_screen(DEPLOYMENT, answers.health(e.health(*replicas)), e.NOW)))
 
 
+def test_history_has_the_beginning_of_a_long_error_and_no_hint() -> None:
+    why = "cannot pull registry.example.org/web:9: registry.example.org has no web with the tag 9"
+    base = {"applied_at": None, "created_at": e.NOW - 60, "replicas": 2, "runs": "", "healthy_at": None}
+    rows = [
+        answers.Revision(2, "s2", error=f"{why} (hint: push it)", current=True, **base),
+        answers.Revision(1, "s1", error="no room (hint: make room)", current=False, **base),
+    ]
+    shown = drawn(screens.history(rows, e.NOW))
+    assert "failed: cannot pull" in shown
+    assert "registry.example.org has no w…" in shown
+    assert "failed: no room " in shown
+    assert "hint" not in shown
+
+
 def test_history_shows_images_with_what_their_names_stood_for() -> None:
     base = {"applied_at": e.NOW - 50, "created_at": e.NOW - 60, "replicas": 2, "error": ""}
     digest = "registry.example.org/web@sha256:" + "3f9a6c21b0d4" + "0" * 52

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _BESIDE_URL = 50
 """Columns that a URL leaves to the others; the rest of the terminal is its own."""
+_WHY = 70
+"""Characters of an error in a table: the whole of it is in the events."""
 
 STYLES: Mapping[str, str] = {
     "healthy": "green",
@@ -178,7 +180,8 @@ def _became(revision: Revision, now: float) -> tuple[str, str]:
     if revision.healthy_at is not None:
         return f"healthy {words.ago(revision.healthy_at, now)}", "green"
     if revision.error:
-        return f"failed: {words.line(revision.error)}", "red"
+        why = words.line(words.hinted(revision.error)[0])
+        return f"failed: {why if len(why) <= _WHY else f'{why[: _WHY - 1]}…'}", "red"
     return ("applied", "yellow") if revision.applied_at is not None else ("not applied", "yellow")
 
 
