@@ -183,6 +183,18 @@ async def attached(api: Api, path: str, name: str = "TOKEN") -> bool:
 ENV = [{"name": "TOKEN", "value": "secret:TOKEN"}]
 
 
+async def test_a_project_that_is_deleted_meanwhile_gets_no_secret(api: Api) -> None:
+    project = (await api.post("/v1/projects", {"name": "other"}))["id"]
+    context = api.app.state.context
+    async with context.changing:
+        body = {"name": "A", "value": "v"}
+        asked = asyncio.ensure_future(api.refused("POST", f"/v1/projects/{project}/secrets", body))
+        await asyncio.sleep(1)
+        await api.store.delete_project(project)
+    assert (await asked).code == "NOT_FOUND"
+    assert await api.store.secrets() == []
+
+
 async def test_a_secret_is_attached_where_it_was_resolved_the_projects_before_the_teams(api: Api) -> None:
     await put(api, TEAM, "TOKEN")
     await api.apply(env=ENV)

@@ -6,6 +6,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from hale.api import projects
 from hale.api.context import Context
 from hale.api.errors import ProblemsError
 from hale.core.secret import Secret, is_name
@@ -29,6 +30,8 @@ async def find(context: Context, project_id: str | None, name: str) -> Secret:
 async def create(context: Context, project_id: str | None, name: str, value: str) -> Secret:
     _check(f"keep the secret of {_owner(project_id)}", [*_wrong_name(name), *_wrong_value(value)])
     async with context.changing:
+        if project_id is not None:
+            await projects.find(context, project_id)  # deleted since it was asked for, perhaps
         if any(secret.name == name for secret in await every(context, project_id)):
             raise ConflictError(
                 f"cannot create secret {name} of {_owner(project_id)}: there is one of that name",

@@ -369,6 +369,7 @@ class Controller:
         self.journal.prepared(deployment_id, number, image, now)
         newest = replace(managed.newest, image=image, prepared_at=now)
         self._wanted.renew(managed, managed.deployment, newest)
+        self._traffic.changed()  # its password counts from now on
         self.nudge(deployment_id)
 
     def troubled(self, deployment_id: str, why: str) -> None:
