@@ -7,7 +7,8 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -541,6 +542,53 @@ async def test_long_lines_and_parts_of_lines_are_whole(engine: ContainerEngine) 
     script = "printf %9000s x; sleep 0.3; echo y; sleep 0.3; echo to stderr >&2; sleep 0.3; printf last"
     lines = await shown(engine, "sh", "-c", script)
     assert lines == [" " * 8999 + "xy", "to stderr", "last"]
+
+
+async def test_a_log_is_shown_and_all_goes_on_though_the_engine_hangs(
+    engine: ContainerEngine, podman: Podman
+) -> None:
+    before = await run(engine, "sh", "-c", "echo here; exec sleep 1000")
+    await said(engine, "here")
+    with hanging(podman) as go_on:
+        async with asyncio.timeout(30):
+            assert await output(engine) == ["here"]
+        assert list(await engine.instances()) == [before]
+        async with asyncio.TaskGroup() as group:
+            checking = group.create_task(engine.execute("r1", ["echo", "alive"], timeout=60))
+            starting = group.create_task(engine.start(launch("r2", made_of=template(*QUIET))))
+            await asyncio.sleep(1)
+            go_on()
+    assert (checking.result().output, starting.result().running) == ("alive\n", True)
+
+
+@contextmanager
+def hanging(podman: Podman) -> Iterator[Callable[[], None]]:
+    """Podman's service is stopped until it is told to go on. Who entered its world for it stops with it."""
+    assert podman._service is not None
+    entered = Path(f"/proc/{podman._service.pid}/task/{podman._service.pid}/children").read_text()
+    service = [podman._service.pid, *map(int, entered.split())]
+
+    def go_on() -> None:
+        for pid in service:
+            os.kill(pid, signal.SIGCONT)
+
+    os.kill(service[-1], signal.SIGSTOP)
+    try:
+        yield go_on
+    finally:
+        go_on()
+
+
+async def test_lines_behind_what_the_engine_dropped_of_a_long_log_are_there(engine: ContainerEngine) -> None:
+    # Forty megabytes, of which the engine keeps the last.
+    words = "0123456789012345678901234567890123456789"
+    script = f"/bin/busybox yes {words} | head -c 40000000; echo; echo done; exec sleep 1000"
+    await run(engine, "sh", "-c", script)
+    last = 0
+    async with asyncio.timeout(90):
+        while not (lines := await engine.log_lines("r1", after=(1, last))) or lines[-1].text != "done":
+            last = lines[-1].position if lines else last
+            await asyncio.sleep(0 if lines else 0.5)
 
 
 # --- commands ---

@@ -84,6 +84,7 @@ class _Held:
     copy_pause: float = _COPY
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
+    log_trouble: str = ""
 
 class ContainerEngine:
     """`async with` takes over what runs, also when it comes to be known later; leaving lets it run on.
@@ -394,10 +395,6 @@ class ContainerEngine:
     async def _see_through(self, launch: Launch, begun: asyncio.Future[Instance]) -> None:
         try:
             begun.set_result(await self._start_in_turn(launch))
-        except OSError as error:
-            why = f"cannot write in {self._records.folder}: {os.strerror(error.errno or 0).lower()}"
-            begun.set_exception(EngineError(f"cannot start replica {launch.replica_id}: {why}"))
-            begun.exception()
         except Exception as error:
             begun.set_exception(error)
             begun.exception()  # the caller's to judge, who may have gone
@@ -419,7 +416,7 @@ class ContainerEngine:
                     if inspected is not None:
                         return (await self._hold(inspected, await self._read(inspected))).instance
                 await self._discard(found)
-            await self._logs.prepare(launch.replica_id, launch.attempt)
+            await self._make_room(launch)
             inspected = await self._launcher.launch(launch)
             held = await self._hold(inspected, await self._read(inspected))
             self._do(self._look(held))  # its end may have been told before it was held
@@ -427,10 +424,19 @@ class ContainerEngine:
 
     async def _discard(self, found: Found) -> None:
         """End and remove a container of an attempt that is over, or that never began; its log is kept."""
+    async def _make_room(self, launch: Launch) -> None:
+        try:
+            await self._logs.prepare(launch.replica_id, launch.attempt)
+        except OSError as error:
+            place, why = self._records.folder, (error.strerror or str(error)).lower()
+            raise EngineError(
+                f"cannot start replica {launch.replica_id}: cannot write in {place}: {why}"
+            ) from error
+
         if found.running:
             with suppress(EngineError):
                 await self._containers.signal(found.container, "SIGKILL")
-        with suppress(EngineError):
+        with suppress(EngineError, OSError):  # a full disk is all the more a reason to remove it
             await self._logs.copy(found.container, found.replica_id, found.attempt)
         await self._containers.delete(found.container)
 
@@ -555,10 +561,11 @@ class ContainerEngine:
         try:
             fresh = await self._logs.copy(held.container, held.instance.replica_id, held.instance.attempt)
         except (EngineError, OSError) as error:
-            log.info("log of replica %s: %s", held.instance.replica_id, error)
-            fresh = False
+            if held.log_trouble != (told := str(error)):
+                log.info("log of replica %s: %s", held.instance.replica_id, told)
+            held.log_trouble, fresh = told, False
         else:
-            held.copied = over
+            held.copied, held.log_trouble = over, ""
         held.copy_pause = _COPY if fresh else min(2 * held.copy_pause, _LONGEST_COPY)
         # Whoever writes a great deal at once makes each look expensive.
         took = self._now() - now
