@@ -3,12 +3,14 @@
 import errno
 import os
 import resource
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
 
-from hale.local.engines.container_processes import living
+from hale.local.engines.container_processes import hears, living
 
 
 @contextmanager
@@ -31,3 +33,18 @@ def test_nothing_is_said_when_no_file_is_free() -> None:
     with no_file_free(), pytest.raises(OSError) as caught:  # noqa: PT011
         living()
     assert caught.value.errno == errno.EMFILE
+
+
+def test_a_process_hears_a_signal_once_it_does_something_about_it() -> None:
+    with subprocess.Popen(
+        ["sh", "-c", "read go; trap : USR1; echo; read end"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        before = hears(process.pid, signal.SIGUSR1)
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        assert (before, hears(process.pid, signal.SIGUSR1)) == (False, True)
+        process.stdin.write(b"end\n")
+    assert hears(process.pid, signal.SIGUSR1)  # nobody is there to wait for

@@ -33,7 +33,7 @@ from hale.local.engines.container_launch import Launcher
 from hale.local.engines.container_logs import LINES, ContainerLogs
 from hale.local.engines.container_memory import ran_out
 from hale.local.engines.container_network import ContainerNetwork
-from hale.local.engines.container_processes import living
+from hale.local.engines.container_processes import hears, living
 from hale.local.engines.container_records import Known, remember, remembered
 from hale.local.engines.images import Images
 from hale.local.engines.records import Records, boot_id
@@ -45,6 +45,8 @@ _ID, _ENGINE = "id", "engine"
 _RETRY, _LONGEST_RETRY = 1.0, 4.0
 _FIRST_LOOK, _LOOK = 0.5, 5.0
 _POLL, _LONGEST_POLL = 0.05, 1.0
+_SETTLED_WITHIN = 1.0
+"""Seconds after its start in which a replica may not hear signals yet."""
 _KILLED_WITHIN = 30.0
 _BACK_WITHIN = 30.0
 """Seconds that an engine which went away has to come back before a call gives up."""
@@ -450,6 +452,7 @@ class ContainerEngine:
         try:
             deadline = self._now() + grace
             if grace > 0:
+                await self._settle(held)
                 await self._signal(held, held.stop_signal)
                 await self._wait_for(held, deadline)
             deadline = self._now() + _KILLED_WITHIN
@@ -475,6 +478,18 @@ class ContainerEngine:
                 "cannot say which replicas run: the container engine is being asked"
             )
         return EngineUnavailableError(trouble.message, hint=trouble.hint)
+
+    async def _settle(self, held: _Held) -> None:
+        """Wait for one that was just started to listen: a signal that came before would be lost."""
+        number = _number(held.stop_signal)
+        settled = held.instance.started_at + _SETTLED_WITHIN
+        if self._clock.now() >= settled:
+            return
+        with suppress(EngineError):
+            inspected = await self._containers.inspect(held.container)
+            pid = inspected["State"]["Pid"] if inspected is not None else 0
+            while pid and self._clock.now() < settled and not await asyncio.to_thread(hears, pid, number):
+                await asyncio.sleep(_POLL / 5)
 
     async def _signal(self, held: _Held, name: str) -> None:
         """However often the engine goes away meanwhile; to have ended already is well."""
@@ -600,6 +615,14 @@ def _own_id(path: Path) -> str:
         os.fsync(file.fileno())
     part.rename(path)
     return made
+
+
+def _number(name: str) -> int:
+    """Of `SIGTERM`, `TERM` or `15`, as images name it."""
+    if name.isdigit():
+        return int(name)
+    known = signal.Signals.__members__.get(f"SIG{name.upper().removeprefix('SIG')}")
+    return int(known or signal.SIGTERM)
 
 
 def _has_ended(said: str) -> bool:

@@ -45,6 +45,9 @@ class Launcher:
             raise  # whoever asks again finds it
         except EngineError as error:
             await self._containers.delete(container.id)
+            if self._init and without_init(error.message):  # Docker finds out that late
+                self._init = False
+                return await self.launch(launch)
             raise _explained(doing, error) from error
         with suppress(EngineError):
             await self._network.pin()

@@ -12,6 +12,9 @@ _PROC = Path("/proc")
 _ID = re.compile(rb"[0-9a-f]{64}")
 _MONITOR = b"conmon"
 _GONE = (errno.ENOENT, errno.ESRCH)
+_RUNTIME = "runc:"
+"""What runc calls itself until it becomes the container's command."""
+_DONE_ABOUT_IT = re.compile(r"^Sig(?:Blk|Cgt):\s*([0-9a-f]+)$", re.MULTILINE)
 
 
 def living() -> frozenset[str]:
@@ -29,3 +32,17 @@ def living() -> frozenset[str]:
             raise
         found.update(name for line in lines if _MONITOR not in line for name in _ID.findall(line))
     return frozenset(name.decode() for name in found)
+
+
+def hears(pid: int, number: int) -> bool:
+    """Whether a container's first process does something about a signal. Otherwise the kernel drops it.
+
+    True as well if it can't be seen from here.
+    """
+    try:
+        status = (_PROC / str(pid) / "status").read_text()
+    except OSError:
+        return True
+    if status.partition("\n")[0].removeprefix("Name:").strip().startswith(_RUNTIME):
+        return False
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in _DONE_ABOUT_IT.findall(status))
