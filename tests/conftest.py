@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 from kit import images, parts
+from kit.docker import Docker
 from kit.namespaces import enter_own_network
 from kit.podman import Podman
 from kit.registry import Registry
@@ -69,6 +70,24 @@ def podman(shared_podman: Podman) -> Iterator[Podman]:
     shared_podman.start()
     yield shared_podman
     shared_podman.clear()
+
+
+@pytest.fixture(scope="session")
+def shared_docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    """One Docker for all tests of this process, with the images of `images.everyday()`; see `docker`."""
+    parts.need(*parts.DOCKER)
+    with Docker(tmp_path_factory.mktemp("docker") / "docker") as docker:
+        for name, image in images.everyday().items():
+            docker.load(image.archive(docker.folder / "image.tar", name))
+        yield docker
+
+
+@pytest.fixture
+def docker(shared_docker: Docker) -> Iterator[Docker]:
+    """A Docker that runs and has no containers: those of the test are removed afterwards."""
+    shared_docker.start()
+    yield shared_docker
+    shared_docker.clear()
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,8 @@ def places(instance: Instance) -> set[tuple[str, int]]:
 class EngineSuite:
     variables_that_give_way: ClassVar[Sequence[str]] = ("PORT", "PORT_9000")
     """Of the spec's, to hale's own."""
+    has_places_of_its_own: ClassVar[bool] = True
+    """Whether an attempt is elsewhere than the one before. Docker gives an address that is free at once."""
 
     @pytest.fixture
     async def engine(self, rig: Rig) -> Engine:
@@ -172,7 +174,7 @@ class EngineSuite:
         old = await engine.start(launch(attempt=1))
         new = await engine.start(launch(attempt=2))
         assert await found(engine) == new
-        assert not places(old) & places(new)
+        assert not (self.has_places_of_its_own and places(old) & places(new))
 
     async def test_variables_that_give_way_to_hales_are_noted(self, engine: Engine) -> None:
         env = (("PORT", "80"), ("PORT_9000", "81"), ("PORT_1", "mine"), ("GREETING", "hello"))

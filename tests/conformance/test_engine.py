@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.docker import Docker
 from kit.podman import Podman
 
 from hale.clock import Clock
@@ -129,15 +130,14 @@ def _imaged(template: Template) -> Template:
 @dataclass(frozen=True, slots=True)
 class ContainerRig:
     engine: Engine
-    podman: Podman
+    place: Podman | Docker
 
     async def end(self, replica_id: str) -> int:
         await self._run(replica_id, "kill -KILL -1")
         return -signal.SIGKILL
 
     async def say(self, replica_id: str, *lines: str) -> None:
-        known = await asyncio.to_thread(self.podman.inspect, self._container(replica_id))
-        written = Path(known["HostConfig"]["LogConfig"]["Path"])
+        written = await asyncio.to_thread(self.place.log_of, self._container(replica_id))
         wanted = written.read_bytes().count(b"\n") + len(lines)
         await self._run(replica_id, "printf '%s\n' \"$@\" >/proc/1/fd/1", *lines)
         await until(lambda: written.read_bytes().count(b"\n") >= wanted)
@@ -151,11 +151,11 @@ class ContainerRig:
     async def _run(self, replica_id: str, script: str, *arguments: str) -> None:
         name = self._container(replica_id)
         await asyncio.to_thread(
-            self.podman.run, "exec", name, "sh", "-c", script, "sh", *arguments, check=False
+            self.place.run, "exec", name, "sh", "-c", script, "sh", *arguments, check=False
         )
 
     def _container(self, replica_id: str) -> str:
-        (name,) = self.podman.containers(f"label=hale.replica={replica_id}")
+        (name,) = self.place.containers(f"label=hale.replica={replica_id}")
         return name
 
 
@@ -167,3 +167,14 @@ class TestContainerEngine(EngineSuite):
     async def rig(self, podman: Podman, tmp_path: Path) -> AsyncIterator[ContainerRig]:
         async with ContainerEngine(tmp_path / "containers", Clock.start(), sockets=[podman.socket]) as engine:
             yield ContainerRig(_InBusybox(engine), podman)
+
+
+@pytest.mark.real_time
+class TestContainerEngineOnDocker(EngineSuite):
+    variables_that_give_way = ()
+    has_places_of_its_own = False
+
+    @pytest.fixture
+    async def rig(self, docker: Docker, tmp_path: Path) -> AsyncIterator[ContainerRig]:
+        async with ContainerEngine(tmp_path / "containers", Clock.start(), sockets=[docker.socket]) as engine:
+            yield ContainerRig(_InBusybox(engine), docker)

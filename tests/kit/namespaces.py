@@ -36,6 +36,6 @@ def enter_own_network() -> bool:
 
 
 def in_own_network() -> bool:
-    """Whether nothing leads out of our network: it has loopback, and what Podman added."""
+    """Whether nothing leads out of our network: it has loopback, and what Podman and Docker added."""
     names = [name for _, name in socket.if_nameindex()]
-    return all(name == "lo" or name.startswith(("podman", "veth")) for name in names)
+    return all(name == "lo" or name.startswith(("podman", "docker0", "br-", "veth")) for name in names)

@@ -39,6 +39,7 @@ _COMMANDS: Mapping[str, str] = {
     "debootstrap": "debootstrap",
     "git": "git",
     "git-lfs": "git-lfs",
+    "docker.io": "dockerd",
 }
 PODMAN = (
     "podman",
@@ -50,7 +51,13 @@ PODMAN = (
     "busybox-static",
     "util-linux",
 )
+DOCKER = ("docker.io", "iptables", "catatonit", "busybox-static", "util-linux")
 PACKAGES = (*_COMMANDS, "busybox-static")
+_SERVICES: Mapping[str, tuple[str, ...]] = {
+    "docker-registry": ("docker-registry.service",),
+    "docker.io": ("docker.service", "docker.socket"),
+}
+"""What Debian would start with the machine, of packages that are here for tests alone."""
 
 # Debian 12, whose FastAPI speaks pydantic 1, whatever this machine's Debian is.
 _SUITE = "bookworm"
@@ -153,8 +160,9 @@ def _install(packages: list[str]) -> None:
     with _no_services():
         command = [*apt, "install", "-y", "--no-install-recommends", *packages]
         subprocess.run(command, env=quiet, stdout=subprocess.DEVNULL, check=True)
-    if "docker-registry" in packages and shutil.which("systemctl"):
-        subprocess.run(["systemctl", "--quiet", "disable", "docker-registry"], check=False)
+    unwanted = [unit for name in packages for unit in _SERVICES.get(name, ())]
+    if unwanted and shutil.which("systemctl"):
+        subprocess.run(["systemctl", "--quiet", "disable", *unwanted], check=False)
 
 
 @contextmanager

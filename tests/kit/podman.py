@@ -176,6 +176,13 @@ class Podman:
         """What Podman knows of a container."""
         return json.loads(self.run("container", "inspect", container))[0]
 
+    def log_of(self, container: str) -> Path:
+        """The file in which Podman keeps what a container writes: a line for each line."""
+        return Path(self.inspect(container)["HostConfig"]["LogConfig"]["Path"])
+
+    def remove(self, container: str) -> None:
+        self.run("rm", "--force", "--time", "0", container)
+
     def containers(self, *filters: str) -> list[str]:
         """Names of all containers, of those too that have ended; filters as `label=key=value`."""
         wanted = [option for each in filters for option in ("--filter", each)]

@@ -126,7 +126,7 @@ async def test_volumes_are_mounted_read_only_unless_they_are_writable(
     )
     script = "cat $HALE_INTEGRATION_MY_MODEL/file; touch /opt/fixed/new || echo refused; touch /opt/free/new"
     lines = await shown(engine, "sh", "-c", script, mounts=mounts)
-    assert (lines[0], lines[-1]) == ("fixed", "refused")
+    assert {"fixed", "refused"} <= set(lines)
     assert (tmp_path / "free/new").exists()
     assert not (tmp_path / "fixed/new").exists()
 
@@ -337,7 +337,7 @@ async def test_one_removed_behind_our_back_has_ended(engine: ContainerEngine, po
     heard: list[str] = []
     engine.on_exit(heard.append)
     before = await run(engine, *QUIET)
-    await in_podman(podman, "rm", "--force", "--time", "0", "hale-web-r1-1")
+    await asyncio.to_thread(podman.remove, "hale-web-r1-1")
     ended = await exited(engine)
     assert heard == ["r1"]
     assert (ended.address, ended.ports) == (before.address, before.ports)
@@ -444,7 +444,7 @@ async def test_one_removed_while_neither_hale_nor_the_engine_was_there_ends_when
 ) -> None:
     async with made(podman, tmp_path) as engine:
         await run(engine, *QUIET)
-    await in_podman(podman, "rm", "--force", "--time", "0", "hale-web-r1-1")
+    await asyncio.to_thread(podman.remove, "hale-web-r1-1")
     podman.stop()
     async with made(podman, tmp_path) as engine:
         heard: list[str] = []
