@@ -84,9 +84,9 @@ class _Held:
     unasked: bool = False
     copy_at: float = 0.0
     copy_pause: float = _COPY
+    log_trouble: str = ""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    log_trouble: str = ""
 
 class ContainerEngine:
     """`async with` takes over what runs, also when it comes to be known later; leaving lets it run on.
@@ -424,8 +424,6 @@ class ContainerEngine:
             self._do(self._look(held))  # its end may have been told before it was held
             return held.instance
 
-    async def _discard(self, found: Found) -> None:
-        """End and remove a container of an attempt that is over, or that never began; its log is kept."""
     async def _make_room(self, launch: Launch) -> None:
         try:
             await self._logs.prepare(launch.replica_id, launch.attempt)
@@ -435,6 +433,8 @@ class ContainerEngine:
                 f"cannot start replica {launch.replica_id}: cannot write in {place}: {why}"
             ) from error
 
+    async def _discard(self, found: Found) -> None:
+        """End and remove a container of an attempt that is over, or that never began; its log is kept."""
         if found.running:
             with suppress(EngineError):
                 await self._containers.signal(found.container, "SIGKILL")
