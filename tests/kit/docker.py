@@ -138,6 +138,16 @@ class Docker:
         name = self.run("load", "--quiet", "--input", str(archive)).rpartition("Loaded image: ")[2]
         return self.run("image", "inspect", "--format", "{{.Id}}", name)
 
+    def push(self, name: str, username: str, password: str) -> None:
+        """Push an image to the registry that its name begins with."""
+        self.run("login", "--username", username, "--password", password, name.partition("/")[0])
+        self.run("push", name)
+        self.run("logout", name.partition("/")[0])
+
+    def id_of(self, image: str) -> str:
+        """`sha256:...` of an image that is here."""
+        return self.run("image", "inspect", "--format", "{{.Id}}", image)
+
     def inspect(self, container: str) -> Any:
         """What Docker knows of a container."""
         return json.loads(self.run("container", "inspect", container))[0]

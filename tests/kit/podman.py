@@ -172,6 +172,14 @@ class Podman:
         name = self.run("load", "--quiet", "--input", str(archive)).rpartition("Loaded image: ")[2]
         return self.run("image", "inspect", "--format", "{{.Id}}", name)
 
+    def push(self, name: str, username: str, password: str) -> None:
+        """Push an image to the registry that its name begins with."""
+        self.run("push", "--creds", f"{username}:{password}", name)
+
+    def id_of(self, image: str) -> str:
+        """`sha256:...` of an image that is here."""
+        return "sha256:" + self.run("image", "inspect", "--format", "{{.Id}}", image)
+
     def inspect(self, container: str) -> Any:
         """What Podman knows of a container."""
         return json.loads(self.run("container", "inspect", container))[0]

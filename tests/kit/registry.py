@@ -133,6 +133,9 @@ class Registry:
         """Let it hang: connections are made, nothing is answered."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # One thread has to run to stop the others, which on a busy machine answer meanwhile.
+        state = Path(f"/proc/{self._process.pid}/stat")
+        until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T", what="the registry is stopped")
 
     def resume(self) -> None:
         assert self._process is not None

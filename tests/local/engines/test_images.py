@@ -75,7 +75,7 @@ async def test_a_pull_returns_a_reference_that_stays_though_the_tag_moves(
     assert (pulled, newer != pulled) == (registry.name(f"web@{digest}"), True)
     assert await here.find_image(pulled) == pulled
     assert await here.find_image(name) == newer
-    assert podman.run("image", "inspect", "--format", "{{.Id}}", pulled) == first.id[7:]
+    assert podman.id_of(pulled) == first.id
 
 
 async def test_an_unchanged_tag_has_the_same_reference(here: Images, registry: Registry) -> None:
@@ -102,7 +102,7 @@ async def test_a_name_for_several_architectures_stands_for_the_one_of_this_machi
     ours, theirs = unique(), replace(unique(), architecture=FOREIGN)
     registry.push_all([theirs, ours], "web:all")
     pulled = await here.pull(registry.name("web:all"), keys(registry), ignored)
-    assert podman.run("image", "inspect", "--format", "{{.Id}}", pulled) == ours.id[7:]
+    assert podman.id_of(pulled) == ours.id
     podman.run("rmi", "--force", registry.name("web:all"))
     assert await here.pull(pulled, keys(registry), ignored) == pulled
 
@@ -130,12 +130,12 @@ async def test_an_image_that_was_built_and_pushed_here_has_the_digest_of_the_reg
 ) -> None:
     # Here its layers are not compressed, there they are: two manifests, one image, both of this store.
     name = registry.name("web:1")
-    (tmp_path / "Containerfile").write_text(f"FROM localhost/busybox:1\nENV ONCE={os.urandom(8).hex()}\n")
+    (tmp_path / "Dockerfile").write_text(f"FROM localhost/busybox:1\nENV ONCE={os.urandom(8).hex()}\n")
     podman.run("build", "--network", "none", "--tag", name, str(tmp_path))
-    podman.run("push", "--creds", f"{registry.username}:{registry.password}", name)
+    podman.push(name, registry.username, registry.password)
     pulled = await here.pull(name, keys(registry), ignored)
     assert await here.pull(name, keys(registry), ignored) == pulled
-    podman.run("rmi", "--force", podman.run("image", "inspect", "--format", "{{.Id}}", pulled))
+    podman.run("rmi", "--force", podman.id_of(pulled))
     assert await here.find_image(pulled) is None
     assert await here.pull(pulled, keys(registry), ignored) == pulled
 
