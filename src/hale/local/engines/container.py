@@ -488,7 +488,9 @@ class ContainerEngine:
         with suppress(EngineError):
             inspected = await self._containers.inspect(held.container)
             pid = inspected["State"]["Pid"] if inspected is not None else 0
-            while pid and self._clock.now() < settled and not await asyncio.to_thread(hears, pid, number):
+            while pid and self._clock.now() < settled:
+                if await asyncio.to_thread(hears, pid, number):
+                    return
                 await asyncio.sleep(_POLL / 5)
 
     async def _signal(self, held: _Held, name: str) -> None:
