@@ -26,7 +26,7 @@ test: lint parts
 e2e: parts
 	$(PYTEST) -m e2e
 
-# What tests stand on: Podman, a registry, git, a Debian image with Python. Root on Debian gets what is missing.
+# What tests stand on: Podman, Docker, a registry, git, a Debian image with Python. Root on Debian gets what is missing.
 parts: $(READY)
 	@cd tests && ../$(BIN)/python -m kit.parts
 
