@@ -39,7 +39,7 @@ def images(podman: Podman, app_images: tuple[str, str], registry: Registry) -> t
 
 
 @pytest.fixture
-def hale(new_hale: Callable[..., Hale], podman: Podman, registry: Registry) -> Hale:
+def hale(podman: Podman, new_hale: Callable[..., Hale], registry: Registry) -> Hale:
     """A hale that knows the registry and the key of S3."""
     hale = new_hale(env={"DOCKER_HOST": podman.url}).start()
     typed(hale, registry.password, "registry", "add", "ours", "--url", registry.url, "--username", "robot")

@@ -18,7 +18,7 @@ HOST = "web.localhost"
 
 
 @pytest.fixture
-def hale(new_hale: NewHale, podman: Podman, registry: Registry) -> Hale:
+def hale(podman: Podman, new_hale: NewHale, registry: Registry) -> Hale:
     """A hale that knows the registry as `ours`, which has web:1."""
     registry.push(images.web("1"), "web:1")
     hale = new_hale(env={"DOCKER_HOST": podman.url}).start()

@@ -20,7 +20,7 @@ NewHale = Callable[..., Hale]
 
 
 @pytest.fixture
-def hale(new_hale: NewHale, podman: Podman) -> Hale:
+def hale(podman: Podman, new_hale: NewHale) -> Hale:
     return new_hale(env={"DOCKER_HOST": podman.url}).start()
 
 

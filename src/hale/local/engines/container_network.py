@@ -27,7 +27,7 @@ _GONE = ("not found", "no such network")
 
 
 class ContainerNetwork:
-    """`server` is the id of this installation of hale, which alone may remove what it made."""
+    """`server` is the id of this installation of hale, which may be another one's than who made it."""
 
     def __init__(self, api: Api, server: str) -> None:
         self._api = api
@@ -75,10 +75,10 @@ class ContainerNetwork:
         return not self._pinned.isdisjoint(index for index, _ in socket.if_nameindex())
 
     async def remove(self) -> None:
-        """If it is ours and nobody is on it."""
+        """If a hale made it and nobody is on it: the last one to go takes it away, whoever was first."""
         async with self._turn:
             found = await self._found()
-            if found is None or (found.get("Labels") or {}).get(SERVER) != self._server:
+            if found is None or SERVER not in (found.get("Labels") or {}):
                 return
             with engine_errors(f"remove the network {NETWORK}"):
                 # Podman would take it away from those who are on it.
