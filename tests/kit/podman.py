@@ -16,17 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from kit.namespaces import in_own_network
-from kit.processes import running
 from kit.until import until
+from kit.world import DIES_WITH_US, World
 
 _ENTRY = """
-set -e
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
 mkdir -p /var/lib/containers
 mount -t tmpfs tmpfs /var/lib/containers
-echo ready
-exec catatonit -P
 """
 # runc, since crun refuses hybrid cgroups; limits below those of any shell that starts the tests, since
 # Podman's own can exceed what a virtual machine allows.
@@ -50,8 +47,6 @@ runroot = "/run/storage"
 [storage.options]
 additionalimagestores = [{images}]
 """
-_UNSHARED = ("--mount", "--pid", "--fork", "--mount-proc")
-_DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -68,8 +63,7 @@ class Podman:
         self.socket = folder / "podman.sock"
         self._images = images
         self._trusted: list[str] = []
-        self._world: subprocess.Popen[str] | None = None
-        self._first = 0
+        self._world: World | None = None
         self._service: subprocess.Popen[bytes] | None = None
 
     @property
@@ -85,15 +79,14 @@ class Podman:
     @property
     def processes(self) -> list[int]:
         """Pids of Podman, its monitors and all else that runs outside of containers."""
-        ours = Path(f"/proc/{self._first}/ns/pid").readlink()
-        return [int(each.name) for each in Path("/proc").iterdir() if _of_namespace(each, ours)]
+        return self._world.processes if self._world is not None else []
 
     def __enter__(self) -> "Podman":
         if not in_own_network():
             raise RuntimeError("cannot start Podman: it is not for the machine's own network")
         try:
             self._configure()
-            self._make_world()
+            self._world = World(_ENTRY, self._env())
             self.start()
         except BaseException:
             self.end()
@@ -112,7 +105,7 @@ class Podman:
         self.socket.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._service = subprocess.Popen(
-                self._inside(*_DIES_WITH_US, *self._podman("system", "service", "--time=0", self.url)),
+                self._inside(*DIES_WITH_US, *self._podman("system", "service", "--time=0", self.url)),
                 env=self._env(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -136,13 +129,7 @@ class Podman:
     def end(self) -> None:
         """End the service, all containers and everything else that it started, and remove its folders."""
         if self._world is not None:
-            first = self._first
-            self._world.kill()  # its child, the first process of the namespace, is killed with it
-            self._world.wait()
-            assert self._world.stdout is not None
-            self._world.stdout.close()
-            # It ends last: the kernel waits for all the others.
-            until(lambda: not first or not running(first), what="nothing that Podman started is left")
+            self._world.end()
         if self._service is not None:
             self._service.kill()
             self._service.wait()
@@ -243,23 +230,9 @@ class Podman:
             "REGISTRY_AUTH_FILE": str(self.folder / "auth.json"),
         }
 
-    def _make_world(self) -> None:
-        """Namespaces for mounts and processes, held by one process that is killed when we end."""
-        self._world = subprocess.Popen(
-            [*_DIES_WITH_US, "unshare", "--kill-child=KILL", *_UNSHARED, "sh", "-c", _ENTRY],
-            env=self._env(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._world.stdout is not None
-        if self._world.stdout.readline() != "ready\n":
-            raise RuntimeError("cannot start Podman: no namespaces for it (see the lines above)")
-        pid = self._world.pid
-        self._first = int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
-
     def _inside(self, *command: str) -> list[str]:
-        return ["nsenter", "--target", str(self._first), "--mount", "--pid", *command]
+        assert self._world is not None
+        return self._world.inside(*command)
 
     def _podman(self, *arguments: str) -> Iterable[str]:
         return [
@@ -291,9 +264,3 @@ class Podman:
                 for inner in [*sorted(group.rglob("*/"), reverse=True), group]:
                     with contextlib.suppress(OSError):
                         inner.rmdir()
-
-
-def _of_namespace(process: Path, namespace: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return process.name.isdigit() and (process / "ns/pid").readlink() == namespace
-    return False
