@@ -285,7 +285,7 @@ async def test_a_registry_without_tls_that_is_not_trusted(
     with Registry(tmp_path / "plain") as plain:
         error = await failure(here, plain.name("web:1"), keys(plain))
     assert (error.event, error.fatal) == ("image.untrusted", True)
-    assert f"`insecure = true` for {plain.host}" in error.hint
+    assert f'location = "{plain.host}"' in error.hint
 
 
 async def test_an_image_for_another_architecture(here: Images, registry: Registry) -> None:

@@ -1,5 +1,8 @@
 """What engines say when they can't pull, in hale's words. The texts are what they really said."""
 
+import subprocess
+import tomllib
+
 import pytest
 
 from hale.core.image import parse_name
@@ -199,7 +202,17 @@ def test_every_hint_is_an_action_and_names_the_engine() -> None:
     )
     assert "curl -i https://reg.io/v2/" in error("connection refused").hint
     assert "/etc/docker/certs.d/reg.io/ca.crt" in error("x509: certificate signed by unknown authority").hint
-    assert "insecure = true` for reg.io" in error("http: server gave HTTP response to HTTPS client").hint
+
+
+def test_the_hint_for_a_registry_without_tls_is_run_as_it_is() -> None:
+    said = "http: server gave HTTP response to HTTPS client"
+    hint = error(said, "reg.io:5000/team/web:2").hint
+    assert "/etc/containers/registries.conf && sudo systemctl restart podman`" in hint
+    command = hint.split("`")[1].partition(" |")[0]
+    conf = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    assert tomllib.loads(conf) == {"registry": [{"location": "reg.io:5000", "insecure": True}]}
+    hint = error(said, "reg.io:5000/team/web:2", engine="docker").hint
+    assert '`"insecure-registries": ["reg.io:5000"]` in /etc/docker/daemon.json' in hint
 
 
 def test_no_secret_that_a_url_carries_is_repeated() -> None:

@@ -21,10 +21,18 @@ UNTRUSTED = "image.untrusted"
 _URL = re.compile(r'(\w+ )?"?\w+://[^\s"]+"?:?')
 """With what was to be done there: `Get "https://...":`."""
 
+_ALLOW = {
+    "podman": r"""`printf '\n[[registry]]\nlocation = "{host}"\ninsecure = true\n' |"""
+    " sudo tee -a /etc/containers/registries.conf && sudo systemctl restart podman`",
+    "docker": '`"insecure-registries": ["{host}"]` in /etc/docker/daemon.json,'
+    " then `sudo systemctl reload docker`",
+}
+"""How an engine is told that a registry has no TLS; Podman's service reads it when it starts."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """One kind of failure. `why` and `hint` may name {host}, {repository}, {tag}, {engine} and {said}."""
+    """One kind of failure. Words may name {host}, {repository}, {tag}, {engine}, {said} and {allow}."""
 
     event: str
     pattern: re.Pattern[str]
@@ -57,8 +65,7 @@ _KINDS = (
         UNTRUSTED,
         r"server gave HTTP response to HTTPS client|first record does not look like a TLS handshake",
         "{host} speaks no TLS, and {engine} is not told to trust it without",
-        "give the registry TLS, or allow it: `insecure = true` for {host} in /etc/containers/registries.conf"
-        " (Podman), `insecure-registries` in /etc/docker/daemon.json (Docker)",
+        "give the registry TLS, or allow it: {allow}",
     ),
     _kind(
         UNTRUSTED,
@@ -172,6 +179,7 @@ def _error(doing: str, name: ImageName, said: str, engine: str) -> PreparationEr
         "tag": f"the digest {name.digest}" if name.digest else f"the tag {name.tag}",
         "engine": engine or "the engine",
         "said": _essence(said),
+        "allow": _ALLOW.get(engine, "").format(host=name.host),
     }
     why, hint = kind.why.format(**words), kind.hint.format(**words)
     return PreparationError(f"cannot {doing}: {why}", event=kind.event, fatal=kind.fatal, hint=hint)
