@@ -171,6 +171,20 @@ async def test_what_changed_while_a_turn_was_written_down_is_not_done_any_more()
         assert await rig.told("replica.note") == ["env: PORT is set by hale"]
 
 
+async def test_a_note_on_how_replicas_are_started_is_told_once_for_a_revision() -> None:
+    rig = Rig()
+    async with rig.hale():
+        await rig.deploy(replicas=3, env=[{"name": "PORT", "value": "1"}])
+        await asyncio.sleep(10)
+        rig.engine.exit("r1", code=1)
+        await asyncio.sleep(60)
+        assert "r1.2" in rig.engine.starts
+        assert await rig.told("replica.note") == ["env: PORT is set by hale"]
+        await rig.deploy(number=2, replicas=3, env=[{"name": "PORT", "value": "2"}])
+        await asyncio.sleep(60)
+        assert await rig.told("replica.note") == ["env: PORT is set by hale"] * 2
+
+
 async def test_a_replica_that_ended_gets_no_request_though_the_table_is_applied_before_its_turn() -> None:
     rig = Rig()
     async with rig.hale():

@@ -315,15 +315,22 @@ class Controller:
         self._launched[replica.id] = self._launches
         self.world.instances[replica.id] = instance
         self.world.settle_outcomes(replica.id)
-        for note in instance.notes:
-            self._warn(replica, "replica.note", note)
         known = self.world.find(replica.id)
+        if known is not None:
+            self._note(known[0], replica, instance.notes)
         if known is None:
             # It was forgotten while it was being started.
             self._executor.end_stray(replica.id)
         elif known[1].attempt == replica.attempt:
             self._settle(*known)
         self.nudge(replica.deployment_id)
+
+    def _note(self, managed: Managed, replica: Replica, notes: Sequence[str]) -> None:
+        """Each once for a revision, whichever of its replicas is started first."""
+        for note in notes:
+            if managed.noted.get(note, 0) < replica.revision:
+                managed.noted[note] = replica.revision
+                self._warn(replica, "replica.note", note)
 
     def refused(self, replica: Replica, why: str) -> None:
         self.world.settle_outcomes(replica.id)

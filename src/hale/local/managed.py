@@ -23,6 +23,7 @@ class Managed:
 
     `written` are the keys of volumes that its replicas may have written to, of whatever revision. `password`
     is that of the revision in force: while the newest is not prepared, what serves on is protected as before.
+    `noted` is what was told of how replicas are started, and of which revision last.
     """
 
     deployment: Deployment
@@ -33,6 +34,7 @@ class Managed:
     replicas: dict[str, Replica] = field(default_factory=dict)
     written: frozenset[str] = frozenset()
     password: str | None = field(default=None, repr=False)
+    noted: dict[str, int] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     serving: bool = False
 

@@ -1,5 +1,6 @@
 """What a container is made of, for Podman and Docker, with root and without; and what is read from it."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -61,6 +62,27 @@ def test_labels_say_what_it_is_and_whose() -> None:
     }
     assert (labels["hale.replica"], labels["hale.attempt"]) == ("r1", "3")
     assert name(Launch("r1", 3, "d1", "web", 7, APP)) == "hale-web-r1-3"
+
+
+@pytest.mark.parametrize(
+    ("exposed", "ports", "said"),
+    [
+        ((), (8000,), []),
+        ((8000,), (8000, 9000), []),
+        ((), (), []),
+        (
+            (9000, 80),
+            (8000, 9000),
+            ["ports: 8000 is not among those that the image exposes (80, 9000)"],
+        ),
+    ],
+)
+def test_a_first_port_that_an_image_does_not_name_among_others_is_noted(
+    exposed: tuple[int, ...], ports: tuple[int, ...], said: list[str]
+) -> None:
+    launched = Launch("r1", 3, "d1", "web", 7, replace(APP, ports=ports))
+    created = body(launched, Image({}, frozenset(exposed)), PODMAN, "me", init=True)
+    assert json.loads(created["Labels"]["hale.notes"]) == said
 
 
 def test_the_specs_variables_win_over_hales() -> None:

@@ -198,8 +198,8 @@ def instant(text: str) -> float:
 def _labels(launch: Launch, image: Image, server: str) -> Mapping[str, str]:
     template = launch.template
     said = []
-    if template.ports and template.ports[0] not in image.exposed:
-        exposed = ", ".join(str(port) for port in sorted(image.exposed)) or "none"
+    if image.exposed and template.ports and template.ports[0] not in image.exposed:
+        exposed = ", ".join(map(str, sorted(image.exposed)))
         said.append(f"ports: {template.ports[0]} is not among those that the image exposes ({exposed})")
     return {
         SERVER: server,
