@@ -34,9 +34,16 @@ def detailed(event: Event, instance: Instance | None) -> Event:
     """With where it runs, which only the engine knows."""
     if event.type != "replica.started" or instance is None:
         return event
-    ports = ", ".join(f"{declared} is {actual}" for declared, actual in instance.ports.items())
     pid = f", pid {instance.pid}" if instance.pid else ""
-    return replace(event, message=f"{event.message}{pid}" + (f", port {ports}" if ports else ""))
+    return replace(event, message=f"{event.message}{pid}{_place(instance)}")
+
+
+def _place(instance: Instance) -> str:
+    """Its address, if that is its own; else the ports that it was given in place of the declared ones."""
+    if instance.pid is None and all(declared == actual for declared, actual in instance.ports.items()):
+        return f", at {instance.address}"
+    ports = ", ".join(f"{declared} is {actual}" for declared, actual in instance.ports.items())
+    return f", port {ports}" if ports else ""
 
 
 def of_finding(replica: Replica, finding: Finding, now: float) -> list[Event]:
