@@ -38,8 +38,9 @@ class Instance:
 
     `ports` maps declared to actual ports at `address`. `pid` is None for containers. `exited_at` is
     None while it runs; after that `exit_code` is its code (negative: the signal that ended it, None:
-    not known); `out_of_memory` says that the kernel ended it because it had used up its memory. `notes` are
-    warnings about the launch (a variable of the spec that hale's own replaced).
+    not known); `out_of_memory` says that the kernel ended it because it had used up its memory, `removed` that
+    somebody else removed its container. `notes` are warnings about the launch (a variable of the spec that
+    hale's own replaced).
     """
 
     replica_id: str
@@ -52,6 +53,7 @@ class Instance:
     exit_code: int | None = None
     notes: tuple[str, ...] = ()
     out_of_memory: bool = False
+    removed: bool = False
 
     @property
     def running(self) -> bool:

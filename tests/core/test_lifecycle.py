@@ -496,3 +496,9 @@ def test_the_same_facts_again_change_nothing(phase: Phase) -> None:
         settled = life.replica
         again = facts if settled.attempt == 1 else Facts(facts.run)
         assert (life.see(20.0, again), life.replica) == ([], settled)
+
+
+def test_an_end_is_told_with_what_the_engine_knows_of_it() -> None:
+    life = Life(begin=replica(Phase.STARTING))
+    life.see(30.0, Facts(Run(1, 0.0, 30.0, removed=True)))
+    assert life.events[0].message.startswith("ended after 30 s: its container was removed")

@@ -103,6 +103,10 @@ def test_endings(code: int | None, words: str) -> None:
     assert ending(code, "5 s") == words
 
 
+def test_an_end_by_a_removal_is_called_one() -> None:
+    assert ending(None, "5 s", removed=True) == "ended after 5 s: its container was removed"
+
+
 def test_an_end_for_want_of_memory_is_called_one() -> None:
     words = "ended by the kernel after 5 s: it used up its memory"
     assert ending(-signal.SIGKILL, "5 s", out_of_memory=True) == words

@@ -209,7 +209,7 @@ def test_however_a_container_ends_it_is_told_apart_and_started_again(
             load.flow()
     none_lost(load, killed=True)
     assert {what: re.sub(r" after [0-9.]+ m?s", "", message) for what, message in ends.items()} == {
-        "removed": "ended, its exit code is not known",
+        "removed": "ended: its container was removed",
         "killed": "ended by SIGKILL",
         "ended": "exited with code 7",
         "hungry": "ended by the kernel: it used up its memory",

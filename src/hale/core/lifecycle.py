@@ -25,6 +25,7 @@ class Run:
     exited_at: float | None = None
     exit_code: int | None = None
     out_of_memory: bool = False
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,8 @@ def _restart(replica: Replica, template: Template, probe: Probe, health: Health,
 
 def _exited(replica: Replica, template: Template, run: Run, now: float) -> Step:
     at = run.exited_at if run.exited_at is not None else now
-    text = ending(run.exit_code, duration(at - run.started_at), out_of_memory=run.out_of_memory)
+    ran_for = duration(at - run.started_at)
+    text = ending(run.exit_code, ran_for, out_of_memory=run.out_of_memory, removed=run.removed)
     return _ended(replica, template, Link("exit", at, text), at, now)
 
 

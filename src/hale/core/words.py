@@ -34,10 +34,12 @@ def outcome(result: ProbeResult) -> str:
     return f'{text}: "{said}"' if said else text
 
 
-def ending(code: int | None, ran_for: str, *, out_of_memory: bool = False) -> str:
+def ending(code: int | None, ran_for: str, *, out_of_memory: bool = False, removed: bool = False) -> str:
     """How a process ended: `exited with code 1 after 3 s`, `ended by SIGKILL after 2 min`."""
     if out_of_memory:
         return f"ended by the kernel after {ran_for}: it used up its memory"
+    if removed:
+        return f"ended after {ran_for}: its container was removed"
     if code is None:
         return f"ended after {ran_for}, its exit code is not known"
     if code >= 0:

@@ -103,6 +103,7 @@ class World:
                 instance.exited_at,
                 instance.exit_code,
                 instance.out_of_memory,
+                instance.removed,
             )
         key = (replica.id, replica.attempt)
         return Facts(run, self.refused.get(key), health, drained=key in self.drained)

@@ -340,6 +340,7 @@ async def test_one_removed_behind_our_back_has_ended(engine: ContainerEngine, po
     await asyncio.to_thread(podman.remove, "hale-web-r1-1")
     ended = await exited(engine)
     assert heard == ["r1"]
+    assert ended.removed
     assert (ended.address, ended.ports) == (before.address, before.ports)
     assert (await run(engine, *QUIET, attempt=2)).running
 
@@ -368,7 +369,7 @@ async def test_the_end_of_one_whose_monitor_is_killed_is_noticed(
     _kill_all(container)
     ended = await exited(engine)
     _remove_cgroups(container)
-    assert (heard, ended.exit_code) == (["r1"], None)
+    assert (heard, ended.exit_code, ended.removed) == (["r1"], None, False)
 
 
 def _kill_all(container: str) -> None:

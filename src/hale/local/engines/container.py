@@ -71,7 +71,8 @@ class _Held:
 
     `stops` counts the calls that are ending it, each within its own grace; `copied`: its log is whole.
     `seen` says that its processes can be seen here, `missed` how often in a row they could not; `unasked`
-    that all this is from an earlier hale, and the engine has said nothing yet.
+    that all this is from an earlier hale, and the engine has said nothing yet; `buried` that we removed it, for
+    it had no processes any more.
     """
 
     container: str
@@ -82,6 +83,7 @@ class _Held:
     seen: bool = False
     missed: int = 0
     unasked: bool = False
+    buried: bool = False
     copy_at: float = 0.0
     copy_pause: float = _COPY
     log_trouble: str = ""
@@ -281,6 +283,7 @@ class ContainerEngine:
         await self._look(held)
         if held.instance.running:
             await self._copy(held)
+            held.buried = True
             await self._containers.delete(held.container)
             await self._look(held)
 
@@ -367,7 +370,7 @@ class ContainerEngine:
         """Ask the engine about one container, and tell if it has ended."""
         inspected = await self._containers.inspect(held.container)
         if inspected is None:
-            instance = replace(held.instance, exited_at=self._clock.now())
+            instance = replace(held.instance, exited_at=self._clock.now(), removed=not held.buried)
         else:
             instance = await self._read(inspected, held.instance)
         if not held.instance.running:

@@ -29,7 +29,8 @@ class Known:
     @classmethod
     def read(cls, written: Mapping[str, Any]) -> "Known":
         """What another version of hale has written beside is left aside."""
-        told = {each.name: written["instance"][each.name] for each in fields(Instance)}
+        names = {each.name for each in fields(Instance)}
+        told = {name: value for name, value in written["instance"].items() if name in names}
         ports = {int(declared): int(actual) for declared, actual in told["ports"].items()}
         instance = Instance(**told | {"ports": ports, "notes": tuple(told["notes"])})
         return cls(str(written["container"]), str(written["stop_signal"]), instance, str(written["boot"]))
