@@ -367,7 +367,7 @@ def test_a_refused_launch_is_asked_for_once_more_and_then_after_the_back_off() -
 # --- a revision that is not prepared yet ----------------------------------------------------------
 
 WAITING = desired(2, NEW, revision=2, since=50.0, prepared=False)
-DENIED = Obstacle("cannot pull web:2: access is denied", fatal=True)
+DENIED = Obstacle("cannot pull web:2: access is denied (hint: log in)", fatal=True, brief="access is denied")
 SLOW = Obstacle("cannot pull web:2: no route to host")
 
 
@@ -415,7 +415,7 @@ def test_a_fatal_obstacle_is_the_error_at_once_and_told_once() -> None:
     first = turn(WAITING, fleet, {"a": GOOD}, marks=Marks(), obstacle=DENIED)
     assert first.marks == Marks(error=DENIED.why)
     assert [event.message for event in first.events] == [
-        f"revision 2 is not prepared: {DENIED.why}; the replicas before it keep serving"
+        "revision 2 can't be prepared: access is denied; the replicas before it keep serving"
     ]
     again = turn(WAITING, fleet, {"a": GOOD}, marks=first.marks, obstacle=DENIED, now=5000.0)
     assert (again.marks, again.events, again.wake_at) == (first.marks, (), None)
@@ -433,7 +433,8 @@ def test_any_other_is_the_error_after_the_deadline(obstacle: Obstacle | None, wh
     assert (before.marks, before.events, before.wake_at) == (Marks(), (), 650.0)
     plan = turn(WAITING, marks=Marks(), obstacle=obstacle, now=650.0)
     assert plan.marks == Marks(error=f"revision 2 is not prepared after 10 min: {why}")
-    assert [(each.type, each.message) for each in plan.events] == [("revision.failed", plan.marks.error)]
+    told = f"revision 2 can't be prepared within 10 min: {why}"
+    assert [(each.type, each.message) for each in plan.events] == [("revision.failed", told)]
     later = turn(WAITING, marks=plan.marks, obstacle=SLOW, now=5000.0)
     assert (later.marks, later.events, later.wake_at) == (plan.marks, (), None)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from hale.core.event import Event
+from hale.errors import PreparationError
 from hale.local import story
 from hale.ports import Instance
 
@@ -28,3 +29,17 @@ def test_one_whose_ports_are_published_is_started_with_these() -> None:
 )
 def test_a_process_is_started_with_its_pid_and_ports(ports: Mapping[int, int], words: str) -> None:
     assert started(pid=7, ports=ports) == f"started, pid 7{words}"
+
+
+def failure(kind: str) -> PreparationError:
+    return PreparationError("cannot do it: the whole reason", event=kind, fatal=True, hint="try it")
+
+
+def test_what_was_told_in_full_is_a_few_words_then() -> None:
+    assert story.brief(failure("image.tag_not_found")) == "no such tag"
+    assert story.brief(failure("volume.another")) == "cannot do it: the whole reason"
+
+
+def test_a_warning_about_an_old_image_has_no_hint() -> None:
+    told = story.stale("web:2", failure("image.unreachable"))
+    assert told.message == "cannot do it: the whole reason; using the web:2 that is here"

@@ -79,10 +79,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why the newest revision is not prepared; `fatal`: it will not be unless somebody changes something."""
+    """Why the newest revision is not prepared; `fatal`: it will not be unless somebody changes something.
+
+    `why` is the whole of it, `brief` a few words for where the whole was told already.
+    """
 
     why: str
     fatal: bool = False
+    brief: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,15 +235,17 @@ def _mark_unprepared(
     marks, obstacle = observed.marks, observed.obstacle
     deadline = _deadline(desired, marks)
     if obstacle is not None and obstacle.fatal:
-        error = obstacle.why
-        text = f"revision {desired.revision} is not prepared: {error}"
+        error, within = obstacle.why, ""
     elif deadline is not None and now >= deadline:
         waited = duration(desired.strategy.progress_deadline)
-        why = obstacle.why if obstacle is not None else "it is still under way"
-        error = text = f"revision {desired.revision} is not prepared after {waited}: {why}"
+        obstacle = obstacle or Obstacle("it is still under way")
+        error = f"revision {desired.revision} is not prepared after {waited}: {obstacle.why}"
+        within = f" within {waited}"
     else:
         return marks
     if marks.error is None:
+        brief = obstacle.brief or obstacle.why
+        text = f"revision {desired.revision} can't be prepared{within}: {brief}"
         serving = any(replica.phase is Phase.READY for replica in replicas)
         events.append(_failed(desired, f"{text}; {_KEEP_SERVING}" if serving else text, now))
     return replace(marks, error=error)

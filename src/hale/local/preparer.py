@@ -144,13 +144,13 @@ class Preparer:
     def _troubled(self, job: _Job, error: HaleError) -> None:
         """Told once; not a failure of the image or the volume."""
         job.preparation = replace(job.preparation, error=error.one_line, retry_at=self._clock.now() + _RETRY)
-        job.obstacle = Obstacle(error.one_line)
+        job.obstacle = Obstacle(error.one_line, brief=error.message)
         if error.message != job.trouble:
             job.trouble = error.message
             self._outcomes.troubled(job.revision.deployment_id, error.message)
 
     def _failed(self, job: _Job, error: PreparationError) -> float:
-        """Told once for each reason; the pause before the next try grows."""
+        """Told once for each reason, without its hint; the pause before the next try grows."""
         job.trouble = ""
         failures = job.preparation.failures + 1
         pause = _BACKOFF.delay(failures + 1)
@@ -158,10 +158,10 @@ class Preparer:
         job.preparation = replace(
             job.preparation, failures=failures, error=why, retry_at=self._clock.now() + pause
         )
-        job.obstacle = Obstacle(why, error.fatal)
+        job.obstacle = Obstacle(why, error.fatal, story.brief(error))
         if why not in job.told:
             job.told.add(why)
-            self._tell(job, story.Said(error.event, why, Level.WARNING))
+            self._tell(job, story.Said(error.event, error.message, Level.WARNING))
         self._outcomes.nudge(job.revision.deployment_id)
         return pause
 

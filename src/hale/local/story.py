@@ -3,6 +3,7 @@ fetched. Pure.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hale.core.event import Event, Level
@@ -10,7 +11,7 @@ from hale.core.image import Progress
 from hale.core.probe import TcpAction
 from hale.core.replica import Phase, Replica
 from hale.core.words import duration, outcome, size
-from hale.errors import HaleError
+from hale.errors import HaleError, PreparationError
 from hale.local.managed import Managed
 from hale.local.prober import Finding
 from hale.ports import Instance
@@ -99,7 +100,7 @@ def pulled(name: str, reference: str, got: Progress, took: float) -> Said:
 
 
 def stale(name: str, error: HaleError) -> Said:
-    return Said("image.stale", f"{error.one_line}; using the {name} that is here", Level.WARNING)
+    return Said("image.stale", f"{error.message}; using the {name} that is here", Level.WARNING)
 
 
 def changed(name: str, reference: str) -> Said:
@@ -108,6 +109,28 @@ def changed(name: str, reference: str) -> Said:
 
 def gone(reference: str) -> Said:
     return Said("image.gone", f"{_short(reference)} is not here any more: pulling it again", Level.WARNING)
+
+
+_BRIEFLY: Mapping[str, str] = {
+    "image.not_found": "no such image",
+    "image.tag_not_found": "no such tag",
+    "image.denied": "access to its image is denied",
+    "image.unreachable": "its registry can't be reached",
+    "image.untrusted": "its registry is not trusted",
+    "image.disk_full": "no space is left for its image",
+    "image.wrong_architecture": "its image is not for this machine",
+    "image.failed": "its image can't be pulled",
+    "volume.not_found": "what its volume is filled from is not there",
+    "volume.denied": "access to what its volume is filled from is denied",
+    "volume.unreachable": "what its volume is filled from can't be reached",
+    "volume.disk_full": "no space is left for its volume",
+    "volume.failed": "its volume can't be filled",
+}
+
+
+def brief(error: PreparationError) -> str:
+    """A few words for a revision whose failure was told in full, as an event of its own."""
+    return _BRIEFLY.get(error.event, error.message)
 
 
 def filled(name: str, got: Progress, took: float) -> Said:
