@@ -138,6 +138,28 @@ async def test_the_named_registry_is_shown_its_credentials(carried: str | None) 
     assert engine.shown == [Credentials("reg.test", "ada", "s3cret")]
 
 
+@pytest.mark.parametrize("carried", [None, OLD])
+@pytest.mark.parametrize(
+    ("registry", "who"),
+    [("ours", "with registry connection ours (user ada)"), (None, "without containerRegistry")],
+)
+async def test_who_was_denied_is_told_and_no_password(
+    carried: str | None, registry: str | None, who: str
+) -> None:
+    engine = engine_with("image.denied", here=False, image=carried or NAME)
+    with pytest.raises(PreparationError) as caught:
+        await Images(engine, Store()).fetch(template(registry=registry), carried, unheard)
+    assert caught.value.message == f"cannot pull it: image.denied {who}"
+    assert "s3cret" not in caught.value.one_line
+
+
+async def test_other_failures_have_nothing_to_do_with_who_pulls() -> None:
+    engine = engine_with("image.not_found", here=False)
+    with pytest.raises(PreparationError) as caught:
+        await Images(engine, Store()).fetch(template(registry="ours"), None, unheard)
+    assert caught.value.message == "cannot pull it: image.not_found"
+
+
 @pytest.mark.parametrize(
     ("registry", "image"),
     [

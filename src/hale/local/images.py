@@ -42,7 +42,7 @@ class Images:
             raise _not_here(name)
         credentials = await self._credentials(template)
         try:
-            return Fetched(await self._engine.pull(name, credentials, tell))
+            return Fetched(await self._pull(template, name, credentials, tell))
         except PreparationError as error:
             here = await self._engine.find_image(name) if _will_do(template, error) else None
             if here is None:
@@ -67,7 +67,20 @@ class Images:
         """Fetch just this, with the credentials of the template's registry."""
         if is_id(reference):
             raise _lost(template.image or "", reference)
-        return await self._engine.pull(reference, await self._credentials(template), tell)
+        return await self._pull(template, reference, await self._credentials(template), tell)
+
+    async def _pull(self, template: Template, image: str, credentials: Credentials | None, tell: Tell) -> str:
+        try:
+            return await self._engine.pull(image, credentials, tell)
+        except PreparationError as error:
+            if error.event != "image.denied":
+                raise
+            who = "without containerRegistry"
+            if credentials is not None:
+                who = f"with registry connection {template.registry} (user {credentials.username})"
+            raise PreparationError(
+                f"{error.message} {who}", event=error.event, fatal=error.fatal, hint=error.hint
+            ) from error
 
     async def _credentials(self, template: Template) -> Credentials | None:
         if template.registry is None:
