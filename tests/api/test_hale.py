@@ -235,9 +235,10 @@ async def test_a_rollback_is_a_new_revision_with_the_spec_of_the_one_before(api:
     deployment_id = await api.apply(command=["one"])
     await api.apply(command=["two"])
     changed = await api.post(f"/v1/deployments/{deployment_id}/rollback")
-    assert changed["revision"] == 3
     newest, two, one = await documents(api, deployment_id)
     assert newest == one != two
+    current = (await api.store.revisions(deployment_id))[0]
+    assert changed == {"deploymentId": deployment_id, "revision": 3, "id": current.id, "like": 1}
     told = [event.message for event in await api.store.events(deployment_id, newest_first=True)]
     assert told[0] == "revision 3 was applied, back to the spec of revision 1: 2 replicas"
 
@@ -285,13 +286,16 @@ async def test_a_rollback_to_nowhere_is_refused(api: Api, wanted: object, code: 
     await api.apply(replicas=9)
     refusal = await api.refused("POST", f"/v1/deployments/{deployment_id}/rollback", {"revision": wanted})
     assert refusal.code == code
+    assert wanted is True or "(hint: `hale history web` shows its revisions)" in refusal.message
     assert len(await documents(api, deployment_id)) == 2
 
 
 async def test_a_first_revision_has_nothing_to_go_back_to(api: Api) -> None:
     deployment_id = await api.apply()
     refusal = await api.refused("POST", f"/v1/deployments/{deployment_id}/rollback", {})
-    assert "it has one revision only" in refusal.message
+    assert refusal.message == (
+        "cannot roll web back: revision 1 is its only one (hint: apply a spec that is right)"
+    )
 
 
 async def test_a_rollback_to_what_can_not_be_done_here_is_refused(api: Api) -> None:

@@ -190,6 +190,7 @@ async def test_a_rollback_to_what_refers_to_a_secret_that_is_gone_is_refused(api
     await api.delete(f"{PROJECT}/A")
     refusal = await api.refused("POST", f"/v1/deployments/{deployment_id}/rollback")
     assert (refusal.code, "env[0].value" in refusal.message) == ("BAD_REQUEST", True)
+    assert refusal.message.startswith("cannot roll web back to revision 1: ")
     assert (await newest(api, deployment_id)).number == 2
 
 

@@ -180,7 +180,9 @@ def test_history_is_a_table(web: Script, hale: Hale) -> None:
 def test_a_change_is_one_request(
     web: Script, hale: Hale, arguments: list[str], method: str, path: str, body: Any
 ) -> None:
-    web.on(method, f"/deployments/{e.WEB}{path}", {"deploymentId": e.WEB, "revision": 4, "id": e.WEB})
+    web.on(
+        method, f"/deployments/{e.WEB}{path}", {"deploymentId": e.WEB, "revision": 4, "id": e.WEB, "like": 2}
+    )
     done = hale(*arguments)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.startswith("web: ")
@@ -196,6 +198,23 @@ def test_scaling_what_still_waits_for_its_image_says_so_and_the_way_back(
     done = hale("scale", "web", replicas)
     pulling = "hint: none comes or goes before pulling registry.example.org/team/web:2 is done"
     assert (done.returncode, pulling in done.stderr) == (0, told)
+
+
+@pytest.mark.parametrize(
+    ("waits", "said"),
+    [
+        (None, "web: its replicas are being replaced\n"),
+        (
+            e.waiting(),
+            "web: its replicas will be replaced once pulling registry.example.org/team/web:2 is done\n",
+        ),
+    ],
+)
+def test_a_restart_says_what_it_waits_for(web: Script, hale: Hale, waits: Any, said: str) -> None:
+    web.on("GET", f"/deployments/{e.WEB}/health", e.health(preparation=waits))
+    web.on("POST", f"/deployments/{e.WEB}/restart", {"deploymentId": e.WEB, "revision": 4, "id": "s4"})
+    done = hale("restart", "web")
+    assert (done.returncode, done.stderr) == (0, said)
 
 
 # --- what goes wrong --------------------------------------------------------------------------

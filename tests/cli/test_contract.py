@@ -238,9 +238,13 @@ def test_scale_rollback_and_history_agree(web: str, hale: Hale) -> None:
         (1, 2, False),
     ]
     assert "3 (current)" in hale("history", "web").stdout
+    assert hale("rollback", "web").stderr == "web: revision 4 is as revision 2\n"
     refused = hale("rollback", "web", "9")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("error: cannot ")
+    assert refused.stderr == (
+        "error: cannot roll web back to revision 9: there is none\n"
+        "hint: `hale history web` shows its revisions\n"
+    )
 
 
 def test_restart_and_delete(server: Server, web: str, hale: Hale) -> None:

@@ -89,18 +89,28 @@ async def change(
         return await _revise(context, now, spec, resolving.kept(now.revision))
 
 
-async def rollback(context: Context, deployment_id: str, wanted: int | str | None) -> Current:
+async def rollback(
+    context: Context, deployment_id: str, wanted: int | str | None
+) -> tuple[Current, Revision]:
     """A new revision with the spec of an earlier one: the last that did not fail, unless another is named.
 
-    It runs the image that the earlier one ran, with the secrets as they are now.
+    It runs the image that the earlier one ran, with the secrets as they are now. The second of what is
+    returned is that earlier one.
     """
     async with context.changing:
         deployment = await find(context, deployment_id)
         newest, *earlier = await context.store.revisions(deployment.id)
         target = _target(deployment, newest, earlier, wanted)
         spec = specs.spec_of(target.document)
-        means = await resolving.resolved(context, deployment.project_id, spec, image=target.image)
-        return await _revise(context, Current(deployment, newest), spec, means, like=target.number)
+        means = await resolving.resolved(
+            context,
+            deployment.project_id,
+            spec,
+            image=target.image,
+            doing=f"roll {deployment.name} back to revision {target.number}",
+        )
+        now = await _revise(context, Current(deployment, newest), spec, means, like=target.number)
+        return now, target
 
 
 async def restart(context: Context, deployment_id: str) -> Current:
@@ -225,15 +235,21 @@ def _target(
         good = (each for each in earlier if each.error is None and each.applied_at is not None)
         return next(good, earlier[0])
     if wanted is None:
-        raise RefusedError(f"{doing}: it has one revision only")
+        raise RefusedError(
+            f"{doing}: revision {newest.number} is its only one", hint="apply a spec that is right"
+        )
     if str(wanted) in (str(newest.number), newest.id):
-        raise RefusedError(f"{doing} to revision {newest.number}: that is the current one")
+        raise RefusedError(
+            f"{doing} to revision {newest.number}: that is the current one", hint=_history(deployment)
+        )
     for revision in earlier:
         if str(wanted) in (str(revision.number), revision.id):
             return revision
-    raise NotFoundError(
-        f"{doing} to revision {str(wanted)[:100]}: there is none", hint="its revisions are its history"
-    )
+    raise NotFoundError(f"{doing} to revision {str(wanted)[:100]}: there is none", hint=_history(deployment))
+
+
+def _history(deployment: Deployment) -> str:
+    return f"`hale history {deployment.name}` shows its revisions"
 
 
 def _notes(context: Context, now: Current, notes: Sequence[str]) -> list[Event]:

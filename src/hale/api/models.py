@@ -337,6 +337,12 @@ class Changed(Answer):
     id: str
 
 
+class RolledBack(Changed):
+    """`like` is the number of the revision whose spec is desired again."""
+
+    like: int
+
+
 class Accepted(Answer):
     accepted: bool = True
 

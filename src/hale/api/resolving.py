@@ -33,7 +33,9 @@ def kept(before: Revision) -> Means:
     return Means(before.secrets, before.image, before.prepared_at)
 
 
-async def resolved(context: Context, project_id: str, spec: Spec, *, image: str | None = None) -> Means:
+async def resolved(
+    context: Context, project_id: str, spec: Spec, *, image: str | None = None, doing: str = ""
+) -> Means:
     """The secrets as they are now. `image` is what to run, if that is known already."""
     known = visible(await context.store.secrets(), project_id)
     names = {name for _, name in compiled.references(spec)}
@@ -41,7 +43,7 @@ async def resolved(context: Context, project_id: str, spec: Spec, *, image: str 
     if image is None:
         reasons += unsupported.missing_registry(spec, await _registries(context))
     secrets = tuple(known[name] for name in sorted(names & known.keys()))
-    _refuse(context, spec, secrets, [str(reason) for reason in reasons])
+    _refuse(context, spec, secrets, [str(reason) for reason in reasons], doing or f"apply {spec.name}")
     return Means(secrets, image)
 
 
@@ -51,7 +53,9 @@ def notes(context: Context, spec: Spec, secrets: Iterable[Secret]) -> list[str]:
     return [*unsupported.notes(spec), *context.platform.notes(template)]
 
 
-def _refuse(context: Context, spec: Spec, secrets: Sequence[Secret], reasons: Sequence[str]) -> None:
+def _refuse(
+    context: Context, spec: Spec, secrets: Sequence[Secret], reasons: Sequence[str], doing: str
+) -> None:
     """Stop what can't be done here, with everything that stands in the way."""
     reasons = [*(str(refusal) for refusal in unsupported.refusals(spec)), *reasons]
     template = compiled.template(
@@ -60,7 +64,7 @@ def _refuse(context: Context, spec: Spec, secrets: Sequence[Secret], reasons: Se
     if unable := context.platform.unable(template):
         reasons.append(unable)
     if reasons:
-        raise ProblemsError(f"apply {spec.name}", reasons)
+        raise ProblemsError(doing, reasons)
 
 
 def _stand_ins(spec: Spec) -> Iterator[Secret]:

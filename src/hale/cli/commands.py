@@ -176,15 +176,19 @@ def scale(hale: Remote, deployment: Deployment, replicas: int) -> None:
 
 
 def restart(hale: Remote, deployment: Deployment) -> None:
+    waits = hale.health(deployment.id).value.preparation
     hale.restart(deployment.id)
-    output.say(f"{deployment.name}: its replicas are being replaced")
+    if waits is None:
+        output.say(f"{deployment.name}: its replicas are being replaced")
+        return
+    doing = words.line(waits.doing)
+    output.say(f"{deployment.name}: its replicas will be replaced once {doing} is done")
 
 
 def rollback(hale: Remote, deployment: Deployment, revision: str | None) -> None:
     number = int(revision) if revision is not None and revision.isdecimal() else revision
-    current = hale.rollback(deployment.id, number)
-    like = f"revision {revision}" if revision else "the last one that did not fail"
-    output.say(f"{deployment.name}: revision {current} is as {like}")
+    current, like = hale.rollback(deployment.id, number)
+    output.say(f"{deployment.name}: revision {current} is as revision {like}")
 
 
 def delete(hale: Remote, deployment: Deployment) -> None:

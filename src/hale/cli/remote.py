@@ -172,12 +172,12 @@ class Remote:
     def restart(self, deployment_id: str) -> None:
         self.client.post(f"/deployments/{deployment_id}/restart")
 
-    def rollback(self, deployment_id: str, revision: int | str | None) -> int:
-        """Apply an earlier revision again; the number it has now."""
+    def rollback(self, deployment_id: str, revision: int | str | None) -> tuple[int, int]:
+        """Apply an earlier revision again; the number it has now, and the one it had."""
         path = f"/deployments/{deployment_id}/rollback"
         answer = self.client.post(path, {} if revision is None else {"revision": revision})
         with expected(self.client.place, path):
-            return int(answer["revision"])
+            return int(answer["revision"]), int(answer["like"])
 
     def delete(self, deployment_id: str) -> None:
         self.client.delete(f"/deployments/{deployment_id}")

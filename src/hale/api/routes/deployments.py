@@ -70,9 +70,10 @@ async def restart(context: InContext, deployment_id: str) -> models.Changed:
 @router.post("/{deployment_id}/rollback")
 async def rollback(
     context: InContext, deployment_id: str, body: models.Rollback | None = None
-) -> models.Changed:
+) -> models.RolledBack:
     """Apply the spec of an earlier revision again, as a new revision."""
-    return _changed(await deployments.rollback(context, deployment_id, body.revision if body else None))
+    now, like = await deployments.rollback(context, deployment_id, body.revision if body else None)
+    return models.RolledBack(**_changed(now).model_dump(), like=like.number)
 
 
 @router.get("/{deployment_id}/spec")
