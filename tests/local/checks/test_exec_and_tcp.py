@@ -1,13 +1,14 @@
 """Exec checks in virtual time on an engine without processes; TCP checks on real sockets."""
 
 import asyncio
+import logging
 
 import pytest
 from kit.talk import hang, ok
 
 from hale.clock import Clock
 from hale.core.probe import ExecAction, Probe, ProbeKind, ProbeResult, TcpAction
-from hale.errors import EngineError
+from hale.errors import EngineError, EngineUnavailableError
 from hale.local.checks import Checker, Target
 from hale.local.checks.body import BODY_LIMIT
 from hale.local.checks.text import SHOWN
@@ -53,6 +54,26 @@ async def test_a_command_that_cannot_be_run_is_a_failure(engine, ask) -> None:
     result = await ask(1, COMMAND)
     assert (result.ok, result.warning) == (False, "")
     assert result.detail == "cannot run cat in replica r1: command not found"
+
+
+async def test_an_engine_that_is_away_is_told_once_and_again_when_it_was_back(
+    engine, ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for result in [EngineUnavailableError("cannot reach it"), ExecResult(0, "")] * 2:
+        engine.result = result
+        results = [await ask(1, COMMAND) for _ in range(3)]
+        away = "cannot make a check: hale could not run its command, the log says why"
+        expected = "" if isinstance(result, ExecResult) else away
+        assert [each.warning for each in results] == [expected] * 3
+    assert (
+        caplog.messages
+        == [
+            "exec checks are not made: cannot reach it",
+            "exec checks are made again",
+        ]
+        * 2
+    )
 
 
 async def test_a_mistake_in_the_engine_is_the_prober_s_own_trouble(engine, ask) -> None:

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from hale.clock import Clock
 from hale.core.probe import ExecAction, HttpAction, Probe, TcpAction
-from hale.local.checks.exec_check import ExecCheck, execute
+from hale.local.checks.exec_check import Commands, ExecCheck
 from hale.local.checks.http_check import HttpCheck, plan
 from hale.local.checks.names import Names, numeric
 from hale.local.checks.reply import Reply, Report
@@ -41,7 +41,7 @@ class Checker:
 
     def __init__(self, clock: Clock, engine: Engine) -> None:
         self._clock = clock
-        self._engine = engine
+        self._exec = Commands(engine)
         self._tasks = asyncio.TaskGroup()
         self._commands: set[asyncio.Task[ExecResult | str]] = set()
 
@@ -89,7 +89,7 @@ class Checker:
         return check.cancel
 
     def _begin_exec(self, action: ExecAction, timeout: float, target: Target, reply: Reply) -> Cancel:
-        task = self._tasks.create_task(execute(self._engine, target.replica_id, action.command, timeout))
+        task = self._tasks.create_task(self._exec.execute(target.replica_id, action.command, timeout))
         self._commands.add(task)
         task.add_done_callback(self._commands.discard)
         return ExecCheck(task, timeout, reply).cancel

@@ -15,21 +15,32 @@ log = logging.getLogger(__name__)
 _BROKEN = "cannot make a check: hale could not run its command, the log says why"
 
 
-async def execute(
-    engine: Engine, replica_id: str, command: tuple[str, ...], timeout: float
-) -> ExecResult | str:
-    """What the command came to, or why it could not be run."""
-    try:
-        return await engine.execute(replica_id, command, timeout=timeout)
-    except EngineUnavailableError as error:
-        log.warning("exec check of replica %s: %s", replica_id, error.message)
-        return ""
-    except HaleError as error:
-        return error.message
-    except Exception:
-        # A mistake in an engine must not end the checks of every other replica.
-        log.exception("exec check of replica %s", replica_id)
-        return ""
+class Commands:
+    """Runs the commands of checks. That the engine is away is told once for all of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._away = False
+
+    async def execute(self, replica_id: str, command: tuple[str, ...], timeout: float) -> ExecResult | str:
+        """What the command came to, or why it could not be run."""
+        try:
+            result = await self._engine.execute(replica_id, command, timeout=timeout)
+        except EngineUnavailableError as error:
+            if not self._away:
+                log.warning("exec checks are not made: %s", error.message)
+            self._away = True
+            return ""
+        except HaleError as error:
+            return error.message
+        except Exception:
+            # A mistake in an engine must not end the checks of every other replica.
+            log.exception("exec check of replica %s", replica_id)
+            return ""
+        if self._away:
+            log.info("exec checks are made again")
+        self._away = False
+        return result
 
 
 class ExecCheck:
