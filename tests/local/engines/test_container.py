@@ -21,6 +21,7 @@ from hale.core.deployment import Machine, Template
 from hale.core.volume import Mount
 from hale.errors import EngineError, EngineUnavailableError, ImageGoneError
 from hale.local.engines.container import ContainerEngine
+from hale.local.engines.container_processes import first
 from hale.ports import Instance
 from tests.conformance.engine import exited, found, launch, until
 from tests.conformance.engine import template as any_template

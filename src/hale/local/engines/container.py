@@ -33,7 +33,7 @@ from hale.local.engines.container_launch import Launcher
 from hale.local.engines.container_logs import LINES, ContainerLogs
 from hale.local.engines.container_memory import ran_out
 from hale.local.engines.container_network import ContainerNetwork
-from hale.local.engines.container_processes import hears, living
+from hale.local.engines.container_processes import first, hears, living
 from hale.local.engines.container_records import Known, remember, remembered
 from hale.local.engines.images import Images
 from hale.local.engines.records import Records, boot_id
@@ -488,9 +488,8 @@ class ContainerEngine:
         settled = held.instance.started_at + _SETTLED_WITHIN
         if self._clock.now() >= settled:
             return
-        with suppress(EngineError):
-            inspected = await self._containers.inspect(held.container)
-            pid = inspected["State"]["Pid"] if inspected is not None else 0
+        with suppress(OSError):
+            pid = await asyncio.to_thread(first, held.container)
             while pid and self._clock.now() < settled:
                 if await asyncio.to_thread(hears, pid, number):
                     return
