@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import logging
 import os
 import signal
 import socket
@@ -480,6 +481,36 @@ async def test_a_restart_of_the_engine_changes_nothing_and_ends_are_heard_after_
     await in_podman(podman, "kill", "hale-web-r0-1")
     await until(lambda: heard == ["r0"], within=60)
     assert (await found(engine, "r1")) == before[1]
+
+
+async def test_an_engine_that_went_away_is_to_be_started_again(
+    engine: ContainerEngine, podman: Podman, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "hale")
+    await run(engine, *QUIET)
+    podman.stop()
+    await until(lambda: engine.unable(template(*QUIET)) != "", within=60)
+    hint = f"start the engine again that listens on {podman.socket}"
+    await until(lambda: engine.unable(template(*QUIET)).endswith(hint), within=60)
+    await asyncio.to_thread(podman.start)
+    await until(lambda: "the container engine answers" in caplog.messages, within=60)
+    assert engine.unable(template(*QUIET)) == ""
+    assert not any("Encoding" in message for message in caplog.messages)
+
+
+async def test_the_first_process_of_a_container_is_known_by_its_control_group(
+    engine: ContainerEngine, podman: Podman
+) -> None:
+    """The engine's own number for it may be another's here: this Podman counts in a space of its own."""
+    await run(engine, "sh", "-c", "sleep 999 & sleep 998 & wait")
+    await engine.start(launch("r2", made_of=template(*QUIET)))
+    container = (await inspected(podman))["Id"]
+    pid = first(container)
+    assert pid is not None
+    assert b"sleep 999 &" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert container in Path(f"/proc/{pid}/cgroup").read_text()
+    await engine.stop("r1", grace=0)
+    assert first(container) is None
 
 
 async def test_a_stop_is_seen_through_though_the_engine_is_restarted(

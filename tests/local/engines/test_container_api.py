@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from hale.errors import EngineError, EngineUnavailableError
-from hale.local.engines.container_api import Api, Host, engine_errors, sockets
+from hale.local.engines.container_api import Api, Host, engine_errors, sockets, start_again
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,11 @@ async def test_when_none_answers_each_place_is_named_with_what_it_said(tmp_path:
         (aiodocker.DockerError(900, "x"), EngineUnavailableError, "does not answer"),
         (TimeoutError(), EngineUnavailableError, "does not answer"),
         (aiohttp.ServerDisconnectedError(), EngineUnavailableError, "went away"),
+        (
+            aiohttp.ClientPayloadError("Response payload is not completed: <TransferEncodingError: 400>"),
+            EngineUnavailableError,
+            "^cannot do it: the container engine went away: it broke off what it was saying$",
+        ),
         (ConnectionResetError("reset"), EngineUnavailableError, "went away: reset"),
     ],
 )
@@ -71,6 +76,19 @@ def test_errors_are_told_in_hales_words(raised: Exception, translated: type[Exce
     with pytest.raises(EngineError, match=words) as said, engine_errors("do it"):
         raise raised
     assert type(said.value) is translated
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("/run/podman/podman.sock", "start it again: `sudo systemctl start podman.socket`"),
+        ("/run/user/7/podman/podman.sock", "start it again: `systemctl --user start podman.socket`"),
+        ("/var/run/docker.sock", "start it again: `sudo systemctl start docker`"),
+        ("/tmp/podman.sock", "start the engine again that listens on /tmp/podman.sock"),
+    ],
+)
+def test_an_engine_that_was_there_is_to_be_started_not_installed(place: str, words: str) -> None:
+    assert start_again(Path(place)) == words
 
 
 PODMAN = {"BuildahVersion": "1.28", "ServerVersion": "4.3.1", "NCPU": 2, "MemTotal": 10, "Rootless": False}

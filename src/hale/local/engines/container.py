@@ -25,7 +25,7 @@ from hale.core.deployment import Template
 from hale.core.image import Credentials, Progress
 from hale.errors import EngineError, EngineUnavailableError, HaleError
 from hale.local.engines import container_config as config
-from hale.local.engines.container_api import HINT, Api, engine_errors
+from hale.local.engines.container_api import Api, engine_errors, start_again
 from hale.local.engines.container_calls import Containers, Found
 from hale.local.engines.container_config import SERVER
 from hale.local.engines.container_exec import ContainerExec
@@ -71,8 +71,8 @@ class _Held:
 
     `stops` counts the calls that are ending it, each within its own grace; `copied`: its log is whole.
     `seen` says that its processes can be seen here, `missed` how often in a row they could not; `unasked`
-    that all this is from an earlier hale, and the engine has said nothing yet; `buried` that we removed it, for
-    it had no processes any more.
+    that all this is from an earlier hale, and the engine has said nothing yet; `buried` that we removed it,
+    for it had no processes any more.
     """
 
     container: str
@@ -158,8 +158,9 @@ class ContainerEngine:
         last = self._records.folder / _ENGINE
         if self._sockets is None and not os.environ.get("DOCKER_HOST") and self._has_records():
             with suppress(OSError):
-                hint = f"{HINT}; replicas were there last: remove {last} to leave them and use another engine"
-                return Api([Path(last.read_text())], hint=hint)
+                place = Path(last.read_text())
+                leave = f"replicas were there last: remove {last} to leave them and use another engine"
+                return Api([place], hint=f"{start_again(place)}; {leave}")
         return Api(self._sockets)
 
     def _has_records(self) -> bool:
@@ -208,6 +209,8 @@ class ContainerEngine:
             try:
                 if self._api.trouble is not None:
                     await self._reach()
+                if told:
+                    log.info("the container engine answers")
                 told, pause = "", _RETRY
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._hear())

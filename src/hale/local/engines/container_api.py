@@ -22,6 +22,11 @@ HINT = (
     " or without root: `systemctl --user enable --now podman.socket`"
 )
 
+_STARTS = {
+    "/run/podman/podman.sock": "sudo systemctl start podman.socket",
+    "/run/user/*/podman/podman.sock": "systemctl --user start podman.socket",
+    "/var/run/docker.sock": "sudo systemctl start docker",
+}
 _UNIX = "unix://"
 _NO_CONNECTION = 900
 """What aiodocker calls the status of an engine that can't be reached."""
@@ -90,6 +95,14 @@ def sockets(environ: Mapping[str, str], uid: int) -> Sequence[Path]:
     ]
 
 
+def start_again(place: Path) -> str:
+    """What to do about an engine that was there."""
+    for usual, command in _STARTS.items():
+        if place.match(usual):
+            return f"start it again: `{command}`"
+    return f"start the engine again that listens on {place}"
+
+
 @contextmanager
 def engine_errors(doing: str) -> Iterator[None]:
     """The library's errors as EngineError("cannot <doing>: <why>"); the library stays behind this line."""
@@ -102,7 +115,9 @@ def engine_errors(doing: str) -> Iterator[None]:
     except TimeoutError as error:
         raise EngineUnavailableError(f"cannot {doing}: the container engine does not answer") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise EngineUnavailableError(f"cannot {doing}: the container engine went away: {error}") from error
+        raise EngineUnavailableError(
+            f"cannot {doing}: the container engine went away: {_left(error)}"
+        ) from error
 
 
 class Api:
@@ -172,12 +187,17 @@ class Api:
             )
             return
         raise EngineUnavailableError(
-            f"cannot reach a container engine: no answer from {', '.join(said)}", hint=self._hint
+            f"cannot reach a container engine: no answer from {', '.join(said)}", hint=self._what_to_do()
         )
 
     def lost(self, why: str) -> None:
         """The engine went away; until the next `connect` no call is tried."""
-        self.trouble = EngineUnavailableError(f"cannot reach the container engine: {why}", hint=self._hint)
+        self.trouble = EngineUnavailableError(
+            f"cannot reach the container engine: {why}", hint=self._what_to_do()
+        )
+
+    def _what_to_do(self) -> str:
+        return self._hint if self.socket is None else start_again(self.socket)
 
     async def close(self) -> None:
         if self._docker is not None:
@@ -198,6 +218,13 @@ async def _asked(docker: aiodocker.Docker) -> Mapping[str, Any]:
 
 def _describes_gpus() -> bool:
     return any(True for folder in _GPU_FOLDERS for _ in folder.glob("*nvidia*"))
+
+
+def _left(error: aiohttp.ClientError | OSError) -> str:
+    """How it went away; the library's words for the middle of an answer are about encodings."""
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "it broke off what it was saying"
+    return str(error)
 
 
 def _why(error: Exception) -> str:
