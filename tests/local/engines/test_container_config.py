@@ -110,7 +110,7 @@ def test_the_engine_does_not_restart_and_its_logs_are_bounded() -> None:
     assert host_config(host=DOCKER)["LogConfig"]["Config"] == {"max-size": "16m", "max-file": "2"}
 
 
-def test_docker_is_told_the_names_of_the_host_that_podman_has_anyway() -> None:
+def test_docker_is_told_the_names_of_the_host_that_podman_gives_by_itself() -> None:
     assert host_config(host=DOCKER)["ExtraHosts"] == [
         "host.docker.internal:host-gateway",
         "host.containers.internal:host-gateway",

@@ -226,7 +226,9 @@ def _host_config(template: Template, host: Host, published: Iterable[int], *, in
         # The first process of a container ignores signals that it does not handle; an init passes them on.
         config["Init"] = True
     if not host.podman:
-        config["ExtraHosts"] = _HOSTS  # Podman has these names anyway
+        # Podman gives what it can of them by itself: the first one since 4.7. Before that it takes no
+        # host-gateway; since then it starts nothing that asks for one whose address it does not find.
+        config["ExtraHosts"] = _HOSTS
     return config
 
 
