@@ -36,11 +36,11 @@ class Launch:
 class Instance:
     """What an engine reports about one replica's newest attempt.
 
-    `ports` maps declared to actual ports at `address`. `pid` is None for containers. `exited_at` is
-    None while it runs; after that `exit_code` is its code (negative: the signal that ended it, None:
-    not known); `out_of_memory` says that the kernel ended it because it had used up its memory, `removed` that
-    somebody else removed its container. `notes` are warnings about the launch (a variable of the spec that
-    hale's own replaced).
+    `ports` maps declared to actual ports at `address`. `pid` is None for containers, `container` the name
+    of one, as its engine has it. `exited_at` is None while it runs; after that `exit_code` is its code
+    (negative: the signal that ended it, None: not known); `out_of_memory` says that the kernel ended it
+    because it had used up its memory, `removed` that somebody else removed its container. `notes` are
+    warnings about the launch (a variable of the spec that hale's own replaced).
     """
 
     replica_id: str
@@ -54,6 +54,7 @@ class Instance:
     notes: tuple[str, ...] = ()
     out_of_memory: bool = False
     removed: bool = False
+    container: str | None = None
 
     @property
     def running(self) -> bool:
@@ -300,6 +301,7 @@ class Observation:
     checks: Mapping[ProbeKind, Health]
     thresholds: Mapping[ProbeKind, int]
     next: Next | None
+    container: str | None = None
 
 
 class Platform(Protocol):

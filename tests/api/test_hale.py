@@ -62,6 +62,7 @@ async def test_health_has_everything_about_a_replica_and_nothing_else(api: Api) 
                 "restarts": 2,
                 "address": "127.0.0.1:4711",
                 "pid": 4712,
+                "container": None,
                 "lastRestart": [
                     {"kind": "exit", "at": "2023-11-14T22:13:21.000Z", "message": "exited with code 1"}
                 ],
@@ -83,6 +84,7 @@ async def test_health_has_everything_about_a_replica_and_nothing_else(api: Api) 
                                 "latencyMs": 4.2,
                                 "detail": "no S3",
                                 "eager": True,
+                                "exited": False,
                             }
                         ],
                     }

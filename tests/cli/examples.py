@@ -64,7 +64,7 @@ def ready_replica() -> Any:
                 "passing", 1, 6, result(True, 725, 200, 3.0, "Startup check succeeded.", eager=True)
             ),
             "readiness": passing(),
-            "liveness": check("passing", 70, 3, result(True, 4, 200, 1.4, "OK")),
+            "liveness": check("passing", 70, 3, result(True, 4, 0, 57.2) | {"exited": True}),
         },
         lastRestart=[
             link("check", 760, 'liveness check failed 3 of 3: 503 in 4 ms: "Liveness check failed."'),
@@ -81,8 +81,9 @@ def starting_replica() -> Any:
         R2,
         "starting",
         20,
-        address="127.0.0.1:41277",
-        pid=4180,
+        address="10.89.0.5:8000",
+        pid=None,
+        container="hale-web-9b21c0d4-1",
         checks={
             "startup": check(
                 "unknown",

@@ -70,7 +70,12 @@ def test_a_longer_duration_never_reads_shorter(one: float, other: float) -> None
         ),
         pytest.param(ProbeResult(0, False), "no answer", id="no answer and no word"),
         pytest.param(ProbeResult(0, True), "ok", id="nothing to say"),
-        pytest.param(ProbeResult(0, False, 0.1, 0, ""), "0 in 100 ms", id="an exit code of 0 is a status"),
+        pytest.param(ProbeResult(0, True, 0.1, 0, exited=True), "exit 0 in 100 ms", id="an exit code of 0"),
+        pytest.param(
+            ProbeResult(0, False, 0.1, 137, "gone", exited=True),
+            'exit 137 in 100 ms: "gone"',
+            id="an exit code",
+        ),
     ],
 )
 def test_outcomes(result: ProbeResult, words: str) -> None:

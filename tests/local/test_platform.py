@@ -135,6 +135,20 @@ async def test_what_serves_on_is_protected_as_before_until_the_newer_revision_is
         assert given.balancer.begin("web.example.test")[0] == 200
 
 
+async def test_a_replica_in_a_container_has_its_name_while_it_runs() -> None:
+    async with at_work() as given:
+        await given.apply()
+        [runs] = await given.platform.observe(WEB.id)
+        assert runs.container is None
+        instances = given.platform._controller.world.instances
+        instances[runs.replica.id] = replace(instances[runs.replica.id], container="hale-web-1")
+        assert (await given.platform.observe(WEB.id))[0].container == "hale-web-1"
+        given.engine.refusals["serve"] = "no such file"
+        given.engine.exit(runs.replica.id)
+        await asyncio.sleep(1)
+        assert (await given.platform.observe(WEB.id))[0].container is None
+
+
 async def test_a_replica_that_runs_has_an_address_and_a_pid_one_that_does_not_has_none() -> None:
     async with at_work() as given:
         await given.apply()

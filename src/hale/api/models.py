@@ -221,6 +221,7 @@ class Result(Answer):
     latency_ms: float
     detail: str
     eager: bool
+    exited: bool
 
 
 class Check(Answer):
@@ -250,6 +251,7 @@ class Replica(Answer):
     restarts: int
     address: str | None
     pid: int | None
+    container: str | None
     last_restart: list[Link] | None
     next: Next | None
     checks: dict[str, Check]

@@ -220,6 +220,7 @@ def replica(seen: Observation) -> models.Replica:
         restarts=value.restarts,
         address=seen.address,
         pid=seen.pid,
+        container=seen.container,
         last_restart=_last_restart(value),
         next=_next(seen.next),
         checks={kind.value: _check(health, seen.thresholds[kind]) for kind, health in seen.checks.items()},
@@ -252,6 +253,7 @@ def _result(value: ProbeResult) -> models.Result:
         latency_ms=round(value.latency * 1000, 3),
         detail=value.detail,
         eager=value.eager,
+        exited=value.exited,
     )
 
 

@@ -62,6 +62,7 @@ class Replica:
     restarts: int
     address: str = ""
     pid: int | None = None
+    container: str = ""
     last_restart: Cause = ()
     next: Next | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
@@ -209,6 +210,7 @@ def _replica(document: JSON) -> Replica:
         restarts=document["restarts"],
         address=document.get("address") or "",
         pid=document.get("pid"),
+        container=document.get("container") or "",
         last_restart=_cause(document.get("lastRestart")),
         next=following
         and Next(following["action"], instant(following.get("at")), following.get("reason") or ""),
@@ -225,6 +227,7 @@ def _check(kind: str, document: JSON) -> Check:
             status=each.get("status"),
             detail=each.get("detail") or "",
             eager=each.get("eager", False),
+            exited=each.get("exited", False),
         )
         for each in document["results"]
     )

@@ -130,6 +130,7 @@ def _replica(short: str, replica: Replica, revision: int, now: float) -> "Render
 
 def _place(replica: Replica, revision: int) -> str:
     parts = [f"pid {replica.pid}"] if replica.pid is not None else []
+    parts += [f"container {replica.container}"] if replica.container else []
     parts += [replica.address] if replica.address else []
     parts += [f"revision {replica.revision}"] if replica.revision != revision else []
     return ", ".join(parts)

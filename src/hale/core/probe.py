@@ -81,9 +81,10 @@ class Probe:
 class ProbeResult:
     """One check's outcome. `at` is when it was begun, `latency` how long it took (seconds).
 
-    `status` is the HTTP status or the exit code, if there was one; `detail` what a person needs
-    to see (the first bytes of the answer, or why there was none). Of an eager result, and of the
-    first check's, only a success counts. `warning` is set on a success with a catch.
+    `status` is the HTTP status, or the exit code of a command that `exited`; None if there was neither.
+    `detail` is what a person needs to see (the first bytes of the answer, or why there was none). Of an
+    eager result, and of the first check's, only a success counts. `warning` is set on a success with a
+    catch.
     """
 
     at: float
@@ -93,6 +94,7 @@ class ProbeResult:
     detail: str = ""
     eager: bool = False
     warning: str = ""
+    exited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ def duration(seconds: float) -> str:
 
 
 def outcome(result: ProbeResult) -> str:
-    """`503 in 4 ms: "Readiness check failed."`, or why there was no answer."""
+    """`503 in 4 ms: "Readiness check failed."`, `exit 3 in 40 ms`, or why there was no answer."""
     said = result.detail.strip()
     if len(said) > 1 and said[0] == said[-1] == '"':
         said = said[1:-1]  # a JSON string has brought its own quotation marks
@@ -30,7 +30,7 @@ def outcome(result: ProbeResult) -> str:
         said = said[: _SHOWN - 1] + "…"
     if result.status is None:
         return said or ("ok" if result.ok else "no answer")
-    text = f"{result.status} in {duration(result.latency)}"
+    text = f"{'exit ' if result.exited else ''}{result.status} in {duration(result.latency)}"
     return f'{text}: "{said}"' if said else text
 
 

@@ -114,6 +114,7 @@ class LocalPlatform:
             checks={kind: health[kind] for kind in probes if kind in health},
             thresholds={kind: probe.failure_threshold for kind, probe in probes.items()},
             next=outlook(replica, template, health, prober.ticks(replica.id)),
+            container=instance.container if running and instance is not None else None,
         )
 
     async def log_lines(self, replica_id: str, *, after: tuple[int, int] = (0, -1)) -> Sequence[LogLine]:

@@ -22,6 +22,7 @@ async def test_rows_63_and_64_exit_code_0_is_success(engine, ask, code: int, *, 
     engine.result = ExecResult(code, "said so\n")
     result = await ask(1, COMMAND)
     assert (result.ok, result.status, result.detail, result.warning) == (success, code, "said so", "")
+    assert result.exited
 
 
 async def test_row_31_the_command_goes_to_the_engine_as_it_is(engine, ask) -> None:
@@ -109,6 +110,7 @@ async def test_row_66_an_accepted_connection_is_success(serve, ask) -> None:
     site = await serve(ok())
     result = await ask(site, TcpAction())
     assert (result.ok, result.status, result.detail) == (True, None, "connection accepted")
+    assert not result.exited
     assert site.requests == []
 
 

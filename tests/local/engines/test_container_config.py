@@ -264,6 +264,11 @@ def test_what_the_engine_forgets_of_one_that_ended_is_kept() -> None:
     assert (ended.address, ended.ports, ended.exited_at) == (before.address, before.ports, 1795882800.0)
 
 
+@pytest.mark.parametrize(("said", "name"), [("/hale-web-r1-3", "hale-web-r1-3"), ("", None)])
+def test_it_is_known_by_the_name_that_its_engine_takes(said: str, name: str | None) -> None:
+    assert instance({**inspected(), "Name": said}, PODMAN).container == name
+
+
 @pytest.mark.parametrize(
     ("said", "code"), [(0, 0), (3, 3), (128, 128), (137, -9), (143, -15), (192, -64), (193, 193), (-1, None)]
 )

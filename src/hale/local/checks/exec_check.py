@@ -76,4 +76,5 @@ class ExecCheck:
             self._reply.fail(f"{late}: {said}"[:BODY_LIMIT] if said else late)
         else:
             ok = result.code == 0
-            self._reply.give(ok=ok, detail=said[: SHOWN if ok else BODY_LIMIT], status=result.code)
+            shown = said[: SHOWN if ok else BODY_LIMIT]
+            self._reply.give(ok=ok, detail=shown, status=result.code, exited=True)

@@ -39,12 +39,13 @@ class Reply:
         status: int | None = None,
         latency: float | None = None,
         warning: str = "",
+        exited: bool = False,
     ) -> None:
         """Report it, if it is still open."""
         report, self._report = self._report, None
         if report is not None:
             took = self.elapsed() if latency is None else latency
-            report(ProbeResult(self._at, ok, took, status, detail, self._eager, warning))
+            report(ProbeResult(self._at, ok, took, status, detail, self._eager, warning, exited))
 
     def fail(self, detail: str) -> None:
         self.give(ok=False, detail=detail)

@@ -172,6 +172,7 @@ def instance(inspected: Mapping[str, Any], host: Host, before: Instance | None =
         address or _LOOPBACK,
         ports,
         notes=labels.notes,
+        container=str(inspected.get("Name") or "").removeprefix("/") or None,
     )
     if state["Running"] or state["Status"] in ("paused", "restarting"):
         return found
