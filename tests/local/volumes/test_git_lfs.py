@@ -116,12 +116,17 @@ async def test_what_stands_after_the_hash_is_the_revision(
     assert files(volumes.folder("d1", wanted)) == FIRST
 
 
-async def test_progress_counts_objects_and_bytes(volumes: FolderVolumes, repository: Repository) -> None:
+async def test_progress_counts_objects_and_bytes_and_at_last_all_files(
+    volumes: FolderVolumes, repository: Repository
+) -> None:
     heard: list[Progress] = []
-    await volumes.fill("d1", from_git(repository.url), heard.append)
+    wanted = from_git(repository.url)
+    await volumes.fill("d1", wanted, heard.append)
     objects = {content for name, content in FILES.items() if name.endswith(".bin") and content}
     size = sum(map(len, objects))
-    assert heard[-1] == Progress(len(objects), len(objects), size, size)
+    assert heard[-2] == Progress(len(objects), len(objects), size, size)
+    there = tree(volumes.folder("d1", wanted)).values()
+    assert heard[-1] == Progress(len(there), len(there), sum(map(len, there)), sum(map(len, there)))
 
 
 async def test_a_repository_without_large_files_needs_no_git_lfs(

@@ -100,6 +100,8 @@ async def fill(source: Source, folder: Path, scratch: Path, tell: Callable[[Prog
         if missing:
             name = missing[0].path.relative_to(folder)
             git.fail(Failure(Event.NOT_FOUND, f"the content of {name} is not on the server", fatal=True))
+    files, size = await in_thread(FILLING, trees.contents, folder)
+    tell(Progress(files, files, size, size))
 
 
 def _remote(source: Source) -> Remote:

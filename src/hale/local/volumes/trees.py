@@ -65,6 +65,13 @@ def size(folder: Path) -> int:
     return total
 
 
+def contents(folder: Path) -> tuple[int, int]:
+    """How many files are in it, and their bytes; each name counts."""
+    stats = (entry.stat(follow_symlinks=False) for _, entries in walk(folder) for entry in entries)
+    sizes = [found.st_size for found in stats if stat.S_ISREG(found.st_mode)]
+    return len(sizes), sum(sizes)
+
+
 def remove(folder: Path) -> None:
     """All that can be removed, also where the write bits are gone; absent is not an error.
 
