@@ -326,10 +326,21 @@ async def test_a_cancelled_filling_leaves_nothing(volumes: FolderVolumes) -> Non
         ("https://me:a@b@hub/x", "https://hub/x"),
         ("https://hub/x?token=TOKEN#main", "https://hub/x#main"),
         ("ssh://git@hub/x", "ssh://hub/x"),
+        ("https://me:TO/KEN@hub/x", "https://hub/x"),
+        ("https://me:TO#KEN@hub/x", "https://hub/x"),
+        ("https://me:TO?KEN@hub/x", "https://hub/x"),
+        ("https://hub:8443/x@2#v@3", "https://hub:8443/x@2#v@3"),
     ],
 )
 def test_urls_are_shown_without_what_may_be_secret(url: str, text: str) -> None:
     assert shown(from_git(url)) == text
+
+
+@pytest.mark.parametrize("mark", "/?#")
+async def test_a_password_that_is_cut_off_is_refused_unseen(volumes: FolderVolumes, mark: str) -> None:
+    error = await why_not(volumes, from_git(f"https://me:TOKEN{mark}TOKEN@hub/x"))
+    assert error.message == "cannot fill volume falcon from https://hub/x: it is no url of a repository"
+    assert "/ is %2F, ? is %3F, # is %23" in error.hint
 
 
 def test_a_url_is_taken_apart() -> None:

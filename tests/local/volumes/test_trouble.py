@@ -134,6 +134,39 @@ def test_secrets_are_not_repeated_whoever_says_them() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "said", "why"),
+    [
+        pytest.param(
+            "https://u:secret@h/x", "could not resolve host: h", "could not resolve host: h", id="short user"
+        ),
+        pytest.param(
+            "https://u:secret@h/x",
+            "no answer of https://u@h/x",
+            "no answer of https://***@h/x",
+            id="of a url",
+        ),
+        pytest.param("https://me:some@h/x", "me and some", "me and ***", id="user in the password"),
+        pytest.param("https://TOKEN1@h/x", "bad TOKEN1, TOKEN12", "bad ***, TOKEN12", id="a token alone"),
+        pytest.param("https://u@h/x", "could not, u", "could not, ***", id="a short name alone"),
+        pytest.param("https://h/x?key=K1", "bad /x?key=K1", "bad /x?***", id="query"),
+        pytest.param("ssh://u:secret@h/x", "u:secret@h: bad", "u:***@h: bad", id="ssh"),
+        pytest.param(
+            "https://h/x", "redirect to https://a:b@c/d@e", "redirect to https://***@c/d@e", id="other"
+        ),
+    ],
+)
+def test_users_are_masked_where_they_are_users_and_passwords_everywhere(
+    url: str, said: str, why: str
+) -> None:
+    assert git_why(source("git-lfs", url=url), [f"fatal: {said}"]).why == why
+
+
+def test_an_access_key_that_is_a_part_of_words_does_not_blot_them_out() -> None:
+    keyed = source("s3", access_key_id="dial", secret_access_key="hush")
+    assert s3_why(keyed, ["Failed to copy: redialled as dial"]).why == "redialled as ***"
+
+
+@pytest.mark.parametrize(
     ("number", "event"),
     [
         (errno.ENOSPC, "volume.disk_full"),

@@ -107,7 +107,10 @@ async def fill(source: Source, folder: Path, scratch: Path, tell: Callable[[Prog
 def _remote(source: Source) -> Remote:
     """The repository, if it can be asked for at all."""
     unknown = Failure(
-        Event.FAILED, "it is no url of a repository", f"one of {', '.join(SCHEMES)}", fatal=True
+        Event.FAILED,
+        "it is no url of a repository",
+        f"one of {', '.join(SCHEMES)}; in a password / is %2F, ? is %3F, # is %23",
+        fatal=True,
     )
     try:
         remote = Remote.of(source)
@@ -212,7 +215,8 @@ def _received(match: re.Match[str]) -> Progress:
 
 def why(source: Source, lines: Sequence[str]) -> Failure:
     """What git means by these lines, the last that it has written."""
-    return told(_TROUBLES, lines, _verdict(lines), *Remote.of(source).secrets)
+    remote = Remote.of(source)
+    return told(_TROUBLES, lines, _verdict(lines), *remote.secrets, name=remote.token)
 
 
 def _verdict(lines: Sequence[str]) -> str:

@@ -26,10 +26,14 @@ _SSH = (
 )
 
 
+_USER = re.compile(r"(?<=//)(?:[^/?#]*@|[^/?#@:]*:(?!\d*(?:[/?#]|$)).*@)")
+"""Of a url; with a password, too, that should have been written with %2F, %3F or %23 and was not."""
+
+
 def shown(source: Source) -> str:
     """Where its content comes from, for people."""
-    url, mark, ref = source.url.partition("#")
-    return re.sub(r"\?.*|(?<=//)[^/]*@", "", url) + mark + ref
+    url, mark, ref = _USER.sub("", source.url).partition("#")
+    return url.partition("?")[0] + mark + ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Remote:
         """Its user is the source's access key where the url has none. ValueError if it is no url."""
         url, _, ref = source.url.partition("#")
         parts = urlsplit(url)
+        _ = parts.port  # ValueError if it is none: most likely a password that is cut off
         user, at, host = parts.netloc.rpartition("@")
         if parts.scheme not in ("https", "http") or not at:
             return cls(url, ref or _HEAD, source.access_key_id or "", source.secret_access_key or "")
@@ -55,7 +60,7 @@ class Remote:
     @property
     def known(self) -> bool:
         """Whether it is of a kind that git may be asked for."""
-        scheme, colon, _ = self.url.partition(":")
+        scheme, colon, _ = self.url.partition("://")
         return self.url.startswith("/") or bool(colon and scheme in SCHEMES)
 
     @property
@@ -65,7 +70,13 @@ class Remote:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return (self.username, self.password, urlsplit(self.url).query)
+        parts = urlsplit(self.url)
+        return (self.password, unquote(parts.password or ""), parts.query)
+
+    @property
+    def token(self) -> str:
+        """A user without a password is one, most likely."""
+        return "" if self.password else self.username
 
     def environment(self) -> Mapping[str, str]:
         """What git finds around it: nothing of this machine's, and nobody to ask."""

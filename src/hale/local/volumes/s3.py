@@ -197,8 +197,8 @@ def _count(stats: Mapping[str, object], name: str) -> int:
 
 def why(source: Source, errors: Sequence[str]) -> Failure:
     """What rclone means by these errors."""
-    secrets = (source.secret_access_key, source.access_key_id)
-    failure = told(_TROUBLES, errors, _verdict(errors), *secrets)
+    verdict = _verdict(errors)
+    failure = told(_TROUBLES, errors, verdict, source.secret_access_key, name=source.access_key_id)
     if failure.event is Event.DENIED and source.access_key_id is None:
         return replace(failure, why="it is not open to everybody")
     return failure

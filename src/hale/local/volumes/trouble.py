@@ -10,6 +10,9 @@ from hale.core.volume import Source
 from hale.errors import PreparationError
 
 _LONGEST = 300
+_MASK = "***"
+_USER = re.compile(r"(?<=//)[^/\s'\"]*@")
+"""Of a url among other words."""
 
 
 class Event(StrEnum):
@@ -50,13 +53,23 @@ DISK_FULL = trouble(
 )
 
 
-def told(troubles: Sequence[Trouble], lines: Sequence[str], words: str, *secrets: str | None) -> "Failure":
-    """The first of the troubles that any line tells of; `words` is what the program says of it itself."""
+def told(
+    troubles: Sequence[Trouble],
+    lines: Sequence[str],
+    words: str,
+    *secrets: str | None,
+    name: str | None = None,
+) -> "Failure":
+    """The first of the troubles that any line tells of; `words` is what the program says of it itself.
+
+    In these no secret is shown, wherever it stands, no user of a url, no `name` that is a word of its own.
+    """
+    words = _shown(words, secrets, name)
     for each in troubles:
         if any(each.pattern.search(line) for line in lines):
             fatal = each.event in _FATAL if each.fatal is None else each.fatal
-            return Failure(each.event, each.why or _shown(words, secrets), each.hint, fatal=fatal)
-    return Failure(Event.FAILED, _shown(words, secrets))
+            return Failure(each.event, each.why or words, each.hint, fatal=fatal)
+    return Failure(Event.FAILED, words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +98,11 @@ def of_system(error: OSError) -> Failure:
     return Failure(Event.FAILED, f"{where}{why[:1].lower()}{why[1:]}")
 
 
-def _shown(words: str, secrets: Sequence[str | None]) -> str:
-    for secret in secrets:
-        if secret:
-            words = words.replace(secret, "***")
+def _shown(words: str, secrets: Sequence[str | None], name: str | None) -> str:
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):  # one may be a part of another
+        words = words.replace(secret, _MASK)
+    words = _USER.sub(f"{_MASK}@", words)
+    if name:
+        words = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", _MASK, words)
     words = " ".join(words.split()).rstrip(".")[:_LONGEST] or "it ended without a word"
     return words[:1].lower() + words[1:]
