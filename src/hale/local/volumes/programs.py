@@ -11,8 +11,8 @@ _PASSED = (
     "SSH_AUTH_SOCK",
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
-    *(f"{kind}_{end}" for kind in ("http", "https", "all", "no") for end in ("proxy",)),
-    *(f"{kind}_{end}" for kind in ("HTTP", "HTTPS", "ALL", "NO") for end in ("PROXY",)),
+    *(f"{kind}_proxy" for kind in ("http", "https", "all", "no")),
+    *(f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL", "NO")),
 )
 """Of hale's own environment: how to get out of here, and whom to trust there."""
 
