@@ -254,6 +254,15 @@ def test_no_daemon_is_exit_3_and_says_how_to_start_one(hale: Hale) -> None:
     assert "hale serve" in done.stderr
 
 
+def test_down_without_a_daemon_says_that_it_is_down_and_what_may_be_left(hale: Hale, tmp_path: Path) -> None:
+    done = hale("down", "--data", str(tmp_path), HALE_API_URL="")
+    assert done.returncode == 3
+    assert done.stderr == (
+        f"error: hale is down already: no daemon is running on {tmp_path}\n"
+        "hint: what a killed one left running is found by `hale serve`, and ended by `hale down` then\n"
+    )
+
+
 def test_the_daemon_is_found_in_the_data_folder(web: Script, hale: Hale, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "api").write_text(web.url.removeprefix("http://") + "\n")

@@ -28,6 +28,10 @@ class UnreachableError(HaleError):
     """The server did not answer."""
 
 
+class NoDaemonError(UnreachableError):
+    """There is none on the data folder."""
+
+
 class AnswerError(HaleError):
     """The server answered no. `status` is HTTP's; `issues` are all that is wrong with what was sent."""
 
@@ -95,8 +99,8 @@ def named_by_environment() -> bool:
     return bool(os.environ.get("HALE_API_URL", "").strip())
 
 
-def no_daemon(data: Path) -> UnreachableError:
-    return UnreachableError(
+def no_daemon(data: Path) -> NoDaemonError:
+    return NoDaemonError(
         f"cannot reach hale: no daemon is running on {data}",
         hint="start one with `hale serve`, or apply a spec with `hale up`",
     )

@@ -2,15 +2,16 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hale.cli import output, words
 from hale.cli.answers import JSON, Deployment, Health, LogLine
-from hale.cli.client import AnswerError, UnreachableError
+from hale.cli.client import AnswerError, NoDaemonError, UnreachableError
 from hale.cli.follow import Wakes, events
 from hale.cli.now import now
-from hale.cli.remote import Answer, Remote, connect
+from hale.cli.remote import Answer, Remote, connect, data_dir
 from hale.core.event import Event
 from hale.errors import HaleError
 
@@ -200,7 +201,7 @@ def down(data: Path | None) -> None:
     """End the daemon with all it runs, and return once its process is gone."""
     from hale.cli import background  # noqa: PLC0415 # for this command alone
 
-    with connect(data) as hale:
+    with _to_end(data) as hale:
         server = hale.server()
         gone = background.ended(int(server["pid"])) if _here(hale, server.get("data")) else None
         hale.down()
@@ -213,6 +214,18 @@ def down(data: Path | None) -> None:
             f"cannot see the daemon end: it no longer answers, and process {server['pid']} still runs"
         )
     output.say("hale is down")
+
+
+@contextmanager
+def _to_end(data: Path | None) -> Iterator[Remote]:
+    try:
+        with connect(data) as hale:
+            yield hale
+    except NoDaemonError as error:
+        raise NoDaemonError(
+            f"hale is down already: no daemon is running on {data_dir(data)}",
+            hint="what a killed one left running is found by `hale serve`, and ended by `hale down` then",
+        ) from error
 
 
 def _here(hale: Remote, data: object) -> bool:
