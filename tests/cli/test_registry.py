@@ -15,7 +15,8 @@ ADD = ["registry", "add", "corp", "--url", "registry.example.org:5000", "--usern
 
 @pytest.fixture
 def corp(script: Script) -> Script:
-    """A daemon with one registry, `corp`."""
+    """A daemon with one registry, `corp`, and no deployments."""
+    script.page("/deployments")
     script.page(PATH, e.registry())
     return script
 
@@ -117,6 +118,27 @@ def test_a_registry_is_removed_by_name(corp: Script, hale: Hale) -> None:
     done = hale("registry", "remove", "corp")
     assert (done.returncode, done.stderr) == (0, "registry corp: removed\n")
     assert corp.bodies("DELETE", f"{PATH}/id-of-corp") == [None]
+
+
+def test_who_pulled_through_a_registry_that_is_removed_is_told(corp: Script, hale: Hale) -> None:
+    named = ["corp", "id-of-corp", "another", None]
+    corp.page(
+        "/deployments",
+        *[
+            e.deployment(id=f"d{n}", name=f"web-{n}", spec={"data": {"containerRegistry": each}})
+            for n, each in enumerate(named)
+        ],
+    )
+    corp.on("DELETE", f"{PATH}/id-of-corp", e.registry())
+    done = hale("registry", "remove", "corp")
+    assert (done.returncode, done.stderr.splitlines()) == (
+        0,
+        [
+            "registry corp: removed",
+            "warning: web-0, web-1 pulled through it: what runs stays, and the next pull fails until there is"
+            " one of that name again",
+        ],
+    )
 
 
 @pytest.mark.parametrize("command", ["test", "remove"])

@@ -24,6 +24,7 @@ def secrets(script: Script) -> Script:
     script.page(DEFAULT, e.secret("DB_PASSWORD", used=True))
     script.page("/projects/p2/secrets", e.secret("KEY"))
     script.page(TEAM)
+    script.page("/deployments")
     script.on("GET", "/auth/session", {"team": {"id": "hale"}})
     for path in (DEFAULT, "/projects/p2/secrets", TEAM):
         script.on("POST", path, e.secret("NEW"))
@@ -145,6 +146,42 @@ def test_a_secret_is_removed(secrets: Script, hale: Hale) -> None:
     secrets.on("DELETE", f"{DEFAULT}/DB_PASSWORD", {"name": "DB_PASSWORD"})
     done = hale("secret", "remove", "DB_PASSWORD")
     assert (done.returncode, done.stderr) == (0, "secret DB_PASSWORD of project default: removed\n")
+
+
+def using(name: str, project: str, **data: Any) -> Any:
+    return e.deployment(id=name, name=name, projectId=project, spec={"data": data})
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "told"),
+    [
+        pytest.param([], DEFAULT, "by-env, by-password, by-key", id="a project's"),
+        pytest.param(["--team"], TEAM, "elsewhere", id="the team's, where no project's goes before it"),
+        pytest.param(["--project", "other"], "/projects/p2/secrets", "", id="one that nobody uses"),
+    ],
+)
+def test_who_used_a_secret_that_is_removed_is_told(
+    secrets: Script, hale: Hale, options: list[str], path: str, told: str
+) -> None:
+    secrets.page(DEFAULT, e.secret("A", used=True))
+    secrets.page(TEAM, e.secret("A", used=True))
+    secrets.page("/projects/p2/secrets", e.secret("A") if "other" in options else e.secret("B"))
+    secrets.page(
+        "/deployments",
+        using("by-env", "default", env=[{"name": "X", "value": "secret:A"}]),
+        using("by-password", "default", basicAuthKey="secret:A"),
+        using("by-key", "default", integrations=[{"type": "s3", "secretAccessKey": "secret:A"}]),
+        using("another", "default", env=[{"name": "X", "value": "secret:AB"}, {"name": "Y", "value": "A"}]),
+        using("elsewhere", "p2", env=[{"name": "X", "value": "secret:A"}]),
+    )
+    secrets.on("DELETE", f"{path}/A", {"name": "A"})
+    done = hale("secret", "remove", "A", *options)
+    _, *warning = done.stderr.splitlines()
+    said = (
+        f"warning: {told} used it: what runs keeps the value, and the next apply or rollback needs another"
+        " secret of that name"
+    )
+    assert (done.returncode, warning) == (0, [said] if told else [])
 
 
 def test_an_unknown_secret_is_an_error_with_a_guess(secrets: Script, hale: Hale) -> None:

@@ -1,6 +1,6 @@
 """What the API answers, as values: the one place that knows the names in its JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from hale.core.event import Cause, Event, Level, Link
 from hale.core.image import Preparation, Progress
 from hale.core.probe import ProbeResult
+from hale.core.secret import reference
 
 JSON = Any  # what json.loads gives
 
@@ -27,6 +28,8 @@ class Deployment:
     applied_at: float | None = None
     healthy_at: float | None = None
     error: str = ""
+    registry: str = ""
+    secrets: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,18 @@ def deployment(document: JSON) -> Deployment:
         applied_at=instant(spec.get("externalApplied")),
         healthy_at=instant(spec.get("dtHealthy")),
         error=spec.get("error") or "",
+        registry=config.get("containerRegistry") or "",
+        secrets=frozenset(_references(config)),
     )
+
+
+def _references(config: JSON) -> Iterator[str]:
+    """Names of secrets in places that may refer to one."""
+    places = [each.get("value") for each in config.get("env") or ()]
+    places.append(config.get("basicAuthKey"))
+    for each in config.get("integrations") or ():
+        places += [each.get("accessKeyId"), each.get("secretAccessKey")]
+    return (name for place in places if isinstance(place, str) and (name := reference(place)))
 
 
 def health(document: JSON) -> Health:

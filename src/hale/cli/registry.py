@@ -101,8 +101,16 @@ def refusal(registry: Registry, why: str) -> HaleError:
 def remove(name: Name, *, data: Data = None) -> None:
     """Remove a registry. Images that are here stay."""
     with connect(data) as hale:
-        hale.client.delete(f"{_PATH}/{named(hale, name).id}")
+        registry = named(hale, name)
+        deployments = [each.value for each in hale.deployments()]
+        using = [each.name for each in deployments if each.registry in {registry.name, registry.id}]
+        hale.client.delete(f"{_PATH}/{registry.id}")
     output.say(f"registry {name}: removed")
+    if using:
+        output.say(
+            f"warning: {', '.join(using)} pulled through it: what runs stays, and the next pull fails until"
+            " there is one of that name again"
+        )
 
 
 def listed(hale: Remote) -> list[Answer[Registry]]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from hale.cli import answers, hidden, output
+from hale.cli.answers import SecretEntry
 from hale.cli.client import AnswerError, expected
 from hale.cli.now import now
 from hale.cli.options import Data, Json
@@ -35,6 +36,7 @@ class Scope:
 
     path: str
     name: str
+    project_id: str | None = None
 
 
 def scope(hale: Remote, project: str | None, *, team: bool) -> Scope:
@@ -42,7 +44,7 @@ def scope(hale: Remote, project: str | None, *, team: bool) -> Scope:
         return Scope(f"/teams/{_team(hale)}/secrets", "the team")
     # `default` is an id that is always there, as for `hale up`.
     project_id = DEFAULT_PROJECT if project is None else hale.project_id(project)
-    return Scope(f"/projects/{project_id}/secrets", f"project {project or DEFAULT_PROJECT}")
+    return Scope(f"/projects/{project_id}/secrets", f"project {project or DEFAULT_PROJECT}", project_id)
 
 
 def _team(hale: Remote) -> str:
@@ -122,6 +124,7 @@ def remove(name: Name, *, project: Project = None, team: Team = False, data: Dat
         where = scope(hale, project, team=team)
         if not is_name(name):
             raise _unknown(hale, where, name)
+        using = _using(hale, where, name)
         try:
             hale.client.delete(f"{where.path}/{name}")
         except AnswerError as error:
@@ -129,10 +132,35 @@ def remove(name: Name, *, project: Project = None, team: Team = False, data: Dat
                 raise
             raise _unknown(hale, where, name) from error
     output.say(f"secret {name} of {where.name}: removed")
+    if using:
+        output.say(
+            f"warning: {', '.join(using)} used it: what runs keeps the value, and the next apply or rollback"
+            " needs another secret of that name"
+        )
+
+
+def _using(hale: Remote, where: Scope, name: str) -> list[str]:
+    """Names of the deployments that were applied with it."""
+    if not any(each.used and each.name == name for each in _all(hale, where.path)):
+        return []
+    referring = [each.value for each in hale.deployments() if name in each.value.secrets]
+    if where.project_id is None:  # those that have one of their own don't use the team's
+        projects = {each.project_id for each in referring}
+        own = {each for each in projects if _has(hale, f"/projects/{each}/secrets", name)}
+        return [each.name for each in referring if each.project_id not in own]
+    return [each.name for each in referring if each.project_id == where.project_id]
+
+
+def _has(hale: Remote, path: str, name: str) -> bool:
+    return any(each.name == name for each in _all(hale, path))
+
+
+def _all(hale: Remote, path: str) -> list[SecretEntry]:
+    return [each.value for each in hale.items(path, answers.secret)]
 
 
 def _unknown(hale: Remote, where: Scope, name: str) -> HaleError:
-    names = [each.value.name for each in hale.items(where.path, answers.secret)]
+    names = [each.name for each in _all(hale, where.path)]
     return NotFoundError(
         f"cannot find secret {name} of {where.name}: there is none of that name",
         hint=near(name, names)
