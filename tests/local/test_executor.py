@@ -324,7 +324,9 @@ async def test_a_start_whose_image_can_not_be_pulled_is_refused_with_the_hint() 
             "cannot pull it: access is denied", event="image.denied", fatal=True, hint="log in"
         )
         assert await launched(given, ALWAYS) == []
-    assert given.told == ["refused r1: cannot pull it: access is denied (hint: log in)"]
+    assert given.told == [
+        "refused r1: cannot pull it: access is denied without containerRegistry (hint: log in)"
+    ]
 
 
 async def test_an_image_that_is_gone_is_pulled_once_more_just_that_and_started() -> None:

@@ -194,7 +194,7 @@ async def test_each_reason_is_told_once_without_its_hint_and_every_failure_count
         assert given.told() == [
             f"image.pulling: pulling {NAME}",
             f"image.failed: cannot pull {NAME}: image.failed",
-            f"image.denied: cannot pull {NAME}: image.denied",
+            f"image.denied: cannot pull {NAME}: image.denied without containerRegistry",
         ]
         assert [event.level for event in given.events[1:]] == [Level.WARNING] * 2
         assert given.now == replace(
@@ -206,7 +206,11 @@ async def test_each_reason_is_told_once_without_its_hint_and_every_failure_count
         assert given.nudges >= 6
 
 
-DENIED = Obstacle(f"cannot pull {NAME}: image.denied", fatal=True, brief="access to its image is denied")
+DENIED = Obstacle(
+    f"cannot pull {NAME}: image.denied without containerRegistry",
+    fatal=True,
+    brief="access to its image is denied",
+)
 
 
 async def test_the_obstacle_is_the_last_failure_until_all_is_here() -> None:
