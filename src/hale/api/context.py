@@ -29,7 +29,8 @@ class Context:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:
+    # Not a plain function: FastAPI calls those in threads, and requests would overtake each other there.
     context: Context = request.app.state.context
     return context
 

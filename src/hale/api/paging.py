@@ -38,7 +38,7 @@ class Paging:
     ends_with_null: bool = False
 
 
-def _paging(
+async def _paging(
     after: Annotated[str | None, Query(description="The `nextPage` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=LIMIT)] = LIMIT,
     order_by: Annotated[Literal["dtCreated"], Query(alias="orderBy")] = "dtCreated",
