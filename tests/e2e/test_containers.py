@@ -269,7 +269,7 @@ def test_a_command_as_a_check_passes_fails_and_times_out_and_nothing_is_left_of_
     web = hale.up(spec)
     (replica,) = hale.replicas(web)
     for change, back, words in (
-        (("rm", "/www/readiness"), ("touch", "/www/readiness"), "failed 1 of 1: 1 in "),
+        (("rm", "/www/readiness"), ("touch", "/www/readiness"), "failed 1 of 1: exit 1 in "),
         (("touch", "/www/slow"), ("rm", "/www/slow"), "no exit within 1 s"),
     ):
         run_in(podman, replica, *change)
