@@ -55,6 +55,31 @@ def test_everything_that_cannot_be_done_here_is_refused_with_its_place() -> None
     ]
 
 
+@pytest.mark.parametrize("password", ["pa/ss", "pa?ss", "pa#ss"])
+def test_a_url_whose_password_is_cut_off_is_refused_and_not_shown(password: str) -> None:
+    spec = read(f"integrations: [{{type: git-lfs, name: a, url: 'https://me:{password}@host/repository'}}]\n")
+    assert [str(problem) for problem in unsupported.refusals(spec)] == [
+        "app.yaml:6:41: integrations[0].url: has a port that is no number; "
+        "in a password write %2F for /, %3F for ? and %23 for #"
+    ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://host:8080/@scope/repository",
+        "https://me:pass@host:8080/repository",
+        "https://me:p%2Fw@host/repository",
+        "ssh://git@host:22/repository",
+        "https://[::1]:8080/repository",
+        "file:///srv/a:b/repository",
+    ],
+)
+def test_a_url_with_a_port_or_a_password_as_they_are_written_is_taken(url: str) -> None:
+    spec = read(f"integrations: [{{type: git-lfs, name: a, url: '{url}'}}]\n")
+    assert unsupported.refusals(spec) == []
+
+
 def test_fields_of_v0alpha0_are_refused_under_their_own_names() -> None:
     text = (
         "name: web\nimage: x\nport: 80\nresources: {instanceType: C4}\nmodels: [{id: m}, {id: n}]\n"

@@ -1,5 +1,6 @@
 """What is valid and can't be done on this machine: refused when applied, never accepted and ignored."""
 
+import re
 from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
 from shlex import quote
@@ -17,6 +18,8 @@ MAX_INTEGRATIONS = 5
 _SECRET_NAME = "a letter, then letters, digits and _, 128 at most"  # noqa: S105
 _NAME_BYTES = 128
 _SCHEMES = ("https", "http", "ssh", "git", "file")
+_CUT_OFF = re.compile(r"[^/]+://[^/?#@\[]*:(?!\d*(?:[/?#]|$))[^@/?#]*(?:[/?#]|$)")
+"""A url whose user ends at a `/`, `?` or `#` of the password."""
 _SYSTEM = tuple(map(PurePosixPath, ("/proc", "/sys", "/dev")))
 """Folders that the kernel fills."""
 
@@ -103,9 +106,18 @@ def _integration(spec: Spec, index: int, each: Integration) -> Iterator[Problem]
             yield from _credentials(spec, at, each)
         case Spaces():
             yield from _credentials(spec, at, each)
-        case GitLfs() if (scheme := each.url.partition(":")[0].lower()) not in _SCHEMES:
-            message = f"must be an address of {', '.join(_SCHEMES)}, not of {scheme}"
-            yield _problem(spec, (*at, "url"), message)
+        case GitLfs():
+            yield from _repository(spec, (*at, "url"), each.url)
+
+
+def _repository(spec: Spec, at: Loc, url: str) -> Iterator[Problem]:
+    scheme = url.partition(":")[0].lower()
+    if scheme not in _SCHEMES:
+        yield _problem(spec, at, f"must be an address of {', '.join(_SCHEMES)}, not of {scheme}")
+    elif _CUT_OFF.match(url):
+        # Nobody could tell its password from the rest, to use or to mask it.
+        hint = "in a password write %2F for /, %3F for ? and %23 for #"
+        yield _problem(spec, at, "has a port that is no number", hint)
 
 
 def _bad_name(name: str) -> str:
