@@ -305,8 +305,11 @@ def test_a_command_that_forks_away_is_ended_and_started_again(
     # Only what the newest attempt left is there, if anything is.
     apply(replicas=0)
     shared_hale.wait(lambda: shared_hale.replicas(web) == [], what="it is gone")
-    left = [pid for pid, command in shared_hale.processes().items() if "--fork" in command]
-    assert left == []
+
+    def left() -> list[int]:
+        return [pid for pid, command in shared_hale.processes().items() if "--fork" in command]
+
+    shared_hale.wait(lambda: left() == [], what="nothing that it started is left")
 
 
 def test_a_command_that_ignores_sigterm_is_killed_with_its_whole_group(

@@ -614,19 +614,6 @@ def hanging(podman: Podman) -> Iterator[Callable[[], None]]:
         go_on()
 
 
-@pytest.mark.timeout(330)
-async def test_lines_behind_what_the_engine_dropped_of_a_long_log_are_there(engine: ContainerEngine) -> None:
-    # Forty megabytes, of which the engine keeps the last.
-    words = "0123456789012345678901234567890123456789"
-    script = f"/bin/busybox yes {words} | head -c 40000000; echo; echo done; exec sleep 1000"
-    await run(engine, "sh", "-c", script)
-    last = 0
-    async with asyncio.timeout(300):
-        while not (lines := await engine.log_lines("r1", after=(1, last))) or lines[-1].text != "done":
-            last = lines[-1].position if lines else last
-            await asyncio.sleep(0 if lines else 0.5)
-
-
 # --- commands ---
 
 
