@@ -31,6 +31,7 @@ from hale.local.engines.free_ports import free_ports
 from hale.local.engines.keeper_link import KeeperLink
 from hale.local.engines.log_files import LogFiles
 from hale.local.engines.records import Ending, Record, Records, boot_id
+from hale.local.engines.seen_through import seen_through
 from hale.ports import ExecResult, Instance, Launch, LogLine
 
 log = logging.getLogger(__name__)
@@ -169,19 +170,7 @@ class ProcessEngine:
     # --- start ------------------------------------------------------------------------------
 
     async def start(self, launch: Launch) -> Instance:
-        # What has begun is seen through, or a caller who lost patience would leave a replica nobody knows.
-        begun: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
-        self._do(self._see_through(launch, begun))
-        return await asyncio.shield(begun)
-
-    async def _see_through(self, launch: Launch, begun: asyncio.Future[Instance]) -> None:
-        try:
-            begun.set_result(await self._start_in_turn(launch))
-        except Exception as error:
-            begun.set_exception(error)
-            begun.exception()  # the caller's to judge, who may have gone
-        finally:
-            begun.cancel()
+        return await seen_through(self._do, self._start_in_turn(launch))
 
     async def _start_in_turn(self, launch: Launch) -> Instance:
         lock = self._starting.setdefault(launch.replica_id, asyncio.Lock())
